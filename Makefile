@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+# One non-recursive Makefile. `make help` lists the targets.
+#
+#   B=DIR       build folder (default: build, build/asan, build/tsan)
+#   SAN=1       AddressSanitizer and UBSan;  SAN=thread  ThreadSanitizer
+#   STATIC=0    link dynamically             V=1         show commands
+#   WERROR=1    warnings are errors
+
+SAN    ?= 0
+STATIC ?= 1
+WERROR ?= 0
+V      ?= 0
+CC     ?= cc
+CLANG  ?= clang
+PREFIX ?= /usr/local
+Q       = $(if $(filter 1,$(V)),,@)
+B      ?= $(if $(filter 1,$(SAN)),build/asan,$(if $(filter thread,$(SAN)),build/tsan,build))
+
+WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion \
+	-Wstrict-prototypes -Wmissing-prototypes -Wcast-qual -Wpointer-arith \
+	-Wwrite-strings -Wundef -Wvla -Wformat=2 -Wimplicit-fallthrough \
+	-Wnull-dereference -Wno-missing-field-initializers -Wlogical-op \
+	-Wduplicated-cond -Wduplicated-branches -Wtrampolines -Wjump-misses-init \
+	$(if $(filter 1,$(WERROR)),-Werror)
+# Flags that not every compiler has.
+probe = $(shell $(CC) $(1) -c -x c /dev/null -o /dev/null 2>/dev/null && echo $(1))
+PROBED := $(foreach f,-fcf-protection=full -ftrivial-auto-var-init=zero \
+	-fzero-call-used-regs=used-gpr -fstrict-flex-arrays=3,$(call probe,$(f)))
+BASE_CFLAGS = -std=c11 -D_GNU_SOURCE -I. -g -O2 -fno-strict-aliasing \
+	-fno-common -fstack-protector-strong -fstack-clash-protection \
+	$(PROBED) -pthread
+FORTIFY = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+HARDEN_LD = -Wl,-z,relro,-z,now,-z,noexecstack
+
+ifeq ($(SAN),1)
+MODE_CFLAGS = -fPIE -fsanitize=address,undefined -fno-sanitize-recover=all
+MODE_LDFLAGS = -pie -fsanitize=address,undefined
+else ifeq ($(SAN),thread)
+MODE_CFLAGS = -fPIE -fsanitize=thread
+MODE_LDFLAGS = -pie -fsanitize=thread
+else ifeq ($(STATIC),1)
+MODE_CFLAGS = -fPIE $(FORTIFY)
+MODE_LDFLAGS = -static-pie $(HARDEN_LD)
+else
+MODE_CFLAGS = -fPIE $(FORTIFY)
+MODE_LDFLAGS = -pie $(HARDEN_LD)
+endif
+
+ALL_CFLAGS  = $(BASE_CFLAGS) $(MODE_CFLAGS) $(WARN) $(CFLAGS)
+ALL_LDFLAGS = $(MODE_LDFLAGS) -pthread $(LDFLAGS)
+TEST_LDFLAGS = $(filter-out -static-pie,$(MODE_LDFLAGS)) \
+	$(if $(filter -static-pie,$(MODE_LDFLAGS)),-pie) -pthread $(LDFLAGS)
+
+# Layers, lowest first; an archive each, so that a test links what its layer sees.
+LAYERS = base vmm virtio api
+src_base   = $(wildcard base/*.c)
+src_vmm    = $(wildcard vmm/*.c vmm/x86/*.c)
+src_virtio = $(wildcard virtio/*.c)
+src_api    = $(filter-out api/main.c,$(wildcard api/*.c))
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+lib = $(patsubst %,$(B)/lib/%.a,$(1))
+libs_base   = $(call lib,base)
+libs_vmm    = $(call lib,vmm base)
+libs_virtio = $(call lib,virtio vmm base)
+libs_api    = $(call lib,api virtio vmm base)
+EXT_LIBS = $(CJSON) -luring
+
+CJSON = $(if $(filter -static-pie,$(MODE_LDFLAGS)),build/deps/libcjson.a,-lcjson)
+CJSON_DEP = $(filter %.a,$(CJSON))
+
+PROGRAMS = $(if $(wildcard api/main.c),$(B)/bin/mayfly)
+
+all: $(PROGRAMS)
+
+$(B)/bin/mayfly: $(B)/obj/api/main.o $(libs_api) $(CJSON_DEP)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(libs_api) $(EXT_LIBS)
+
+build/deps/libcjson.a: tools/build-cjson.sh
+	$(Q)tools/build-cjson.sh $@
+
+define archive
+$(B)/lib/$(1).a: $(call obj,$(src_$(1)))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$(Q)$(AR) rcs $$@ $$^
+endef
+$(foreach l,$(LAYERS),$(eval $(call archive,$(l))))
+
+$(B)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Unit tests: tests/<layer>/test_x.c is a cmocka program.
+define unit
+$(B)/tests/$(1)/%: $(B)/obj/tests/$(1)/%.o $(libs_$(1))
+	@mkdir -p $$(@D)
+	@echo "  LD      $$@"
+	$(Q)$(CC) $(TEST_LDFLAGS) -o $$@ $$< $(libs_$(1)) -lcmocka -lcjson -luring
+endef
+$(foreach l,$(LAYERS),$(eval $(call unit,$(l))))
+UNIT = $(foreach l,$(LAYERS),$(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/$(l)/test_*.c)))
+unit-programs: $(UNIT)
+
+# Fuzz targets: clang's libFuzzer with ASan and UBSan.
+FUZZ = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SRC = $(foreach l,$(LAYERS),$(src_$(l)))
+build/fuzz/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) -std=c11 -D_GNU_SOURCE -I. -g -O1 -pthread -DFUZZING \
+		-fsanitize=fuzzer-no-link,address,undefined \
+		-fno-sanitize-recover=all -MMD -MP -c -o $@ $<
+build/fuzz/lib.a: $(patsubst %.c,build/fuzz/obj/%.o,$(FUZZ_SRC))
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+build/fuzz/fuzz_%: build/fuzz/obj/tests/fuzz/fuzz_%.o build/fuzz/lib.a
+	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined -pthread -o $@ $< \
+		build/fuzz/lib.a -lcjson -luring
+
+clean:
+	rm -rf build
+
+.PHONY: all unit-programs clean
+.SECONDARY:
+-include $(shell find $(B)/obj build/fuzz/obj -name '*.d' 2>/dev/null)
