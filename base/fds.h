@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fds.h: descriptors with fixed numbers.
+ *
+ * Seccomp tables are made at build time and match descriptors by number, so
+ * those that a filter must name live at fixed places, moved there with
+ * fds_move() when they are made. They stand above the numbers that the kernel
+ * hands out before the guest starts (lowest free first), so nothing else can
+ * sit there; RLIMIT_NOFILE must allow FDS_END.
+ *
+ * Placing them high also grows the descriptor table once, while the process has
+ * one thread: later growth would wait for an RCU grace period.
+ */
+#ifndef BASE_FDS_H
+#define BASE_FDS_H
+
+struct err;
+
+enum {
+	FDS_FIRST = 192,
+	FD_LOOP = FDS_FIRST, /* io_uring, or epoll */
+	FD_WAKE,	     /* eventfd by which other threads wake the loop */
+	FD_LOG,		     /* log file */
+	FD_METRICS,	     /* metrics file */
+	FD_API,		     /* listening API socket */
+	FD_SERIAL,	     /* serial output file */
+	FD_KVM,		     /* /dev/kvm */
+	FD_VM,		     /* the virtual machine */
+	FD_VCPU0,	     /* vCPU 0; vCPU n is FD_VCPU0 + n */
+	FDS_END = FD_VCPU0 + 32,
+};
+
+/*
+ * Close every inherited descriptor above 2 and check that the limit on open
+ * files leaves room. Once, first thing in main().
+ */
+int fds_init(struct err *e);
+
+/*
+ * Move fd to the fixed number `to` with close-on-exec; fd is closed in every
+ * case. Returns `to`, or a negative errno.
+ */
+int fds_move(int fd, int to, struct err *e);
+
+#endif

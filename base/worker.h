@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * worker.h: the helper thread, for whatever may block or names a path.
+ *
+ * One thread, named "fc_api", parked on a futex from the start. Jobs (struct
+ * job, base/msg.h) run one after another in the order of submission; done()
+ * runs on the loop thread. The job is the caller's and must live until done()
+ * has been called.
+ */
+#ifndef BASE_WORKER_H
+#define BASE_WORKER_H
+
+#include "base/loop.h"
+
+struct err;
+struct worker;
+
+/*
+ * Start the thread. Every signal is blocked on it but those that a fault of its
+ * own raises (SIGSEGV, SIGBUS...): blocked, these would kill the process past
+ * its handlers.
+ */
+int worker_new(struct worker **w, struct err *e);
+
+/* The loop that done() callbacks run on. Once, before the first job. */
+void worker_attach(struct worker *w, struct loop *l);
+
+/*
+ * End the thread after the jobs already submitted; accepts NULL. The done()
+ * callbacks of these run if the loop turns once more.
+ */
+void worker_free(struct worker *w);
+
+/* Loop thread only. */
+void worker_submit(struct worker *w, struct job *j);
+
+#endif
