@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/gmem.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/err.h"
+#include "base/num.h"
+#include "vmm/x86/layout.h"
+
+#define HUGE_BYTES (2 * MIB)
+
+int gmem_reserve(struct gmem *m, uint64_t bytes, struct err *e)
+{
+	uint64_t low = MIN(bytes, (uint64_t)GPA_GAP);
+	uint64_t total;
+	uint8_t *base;
+	void *p;
+
+	*m = (struct gmem){0};
+	if (bytes > LLONG_MAX - HUGE_BYTES)
+		return err_set(e, -EFBIG,
+			       "Total sum of memory regions exceeds largest "
+			       "possible file offset");
+	/* Room to start at a 2 MiB boundary: hugetlbfs needs it, THP likes it.
+	 */
+	total = bytes + HUGE_BYTES;
+	p = mmap(NULL, total, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return err_sys(e, "Cannot create mmap region");
+	m->reserved = p;
+	m->reserved_bytes = total;
+	base = (uint8_t *)ALIGN_UP((uintptr_t)p, HUGE_BYTES);
+	m->region[0] = (struct gmem_region){.bytes = low, .hva = base};
+	m->n_regions = 1;
+	if (bytes > low) {
+		m->region[1] = (struct gmem_region){
+			.gpa = GPA_GAP_END,
+			.bytes = bytes - low,
+			.hva = base + low,
+		};
+		m->n_regions = 2;
+	}
+	m->bytes = bytes;
+	return 0;
+}
+
+int gmem_back(struct gmem *m, enum gmem_backing backing, struct err *e)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+	uint8_t *base = m->region[0].hva;
+
+	if (backing == GMEM_HUGE_2M)
+		flags |= MAP_HUGETLB | (21 << MAP_HUGE_SHIFT);
+	else
+		flags |= MAP_NORESERVE;
+	if (mmap(base, m->bytes, PROT_READ | PROT_WRITE, flags, -1, 0) ==
+	    MAP_FAILED)
+		return err_sys(e, "Cannot create mmap region");
+	/* A core file of the monitor must not hold the guest's secrets. */
+	(void)madvise(base, m->bytes, MADV_DONTDUMP);
+	return 0;
+}
+
+void gmem_exit(struct gmem *m)
+{
+	if (m->reserved)
+		(void)munmap(m->reserved, m->reserved_bytes);
+	*m = (struct gmem){0};
+}
+
+void *gmem_ptr(const struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	for (unsigned int i = 0; i < m->n_regions; i++) {
+		const struct gmem_region *r = &m->region[i];
+
+		if (gpa >= r->gpa && num_inside(gpa - r->gpa, len, r->bytes))
+			return r->hva + (gpa - r->gpa);
+	}
+	return NULL;
+}
+
+bool gmem_valid(const struct gmem *m, uint64_t gpa, uint64_t len)
+{
+	return gmem_ptr(m, gpa, len) != NULL;
+}
+
+int gmem_read(const struct gmem *m, uint64_t gpa, void *dst, size_t len)
+{
+	const void *src = gmem_ptr(m, gpa, len);
+
+	if (!src)
+		return -EFAULT;
+	memcpy(dst, src, len);
+	return 0;
+}
+
+int gmem_write(const struct gmem *m, uint64_t gpa, const void *src, size_t len)
+{
+	void *dst = gmem_ptr(m, gpa, len);
+
+	if (!dst)
+		return -EFAULT;
+	memcpy(dst, src, len);
+	return 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vcpu.h: one virtual CPU and its thread.
+ *
+ * The thread does KVM_RUN and the bus, nothing else. It parks by a futex: at
+ * birth, and when asked to. To park, the loop sets immediate_exit and sends
+ * SIGRTMIN (blocked everywhere but inside KVM_RUN); the thread finishes the
+ * exit in hand, enters KVM_RUN once more with immediate_exit so that a pending
+ * port or MMIO access completes, reports and waits.
+ */
+#ifndef VMM_VCPU_H
+#define VMM_VCPU_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/loop.h"
+
+struct err;
+struct kvm_run;
+struct vm;
+
+/* Work that a vCPU hands to the loop while it waits for the answer. */
+struct vcpu_call {
+	void (*fn)(
+		struct vcpu_call *c); /* on the loop; ends with vcpu_answer */
+	struct loop_msg msg;	      /* vcpu.c's, as the rest */
+	uint32_t done;		      /* futex */
+};
+
+struct vcpu_counts {
+	uint64_t io_in, io_out, mmio_read, mmio_write, failures;
+};
+
+struct vcpu {
+	struct vm *vm;
+	unsigned int index;
+	int fd; /* FD_VCPU0 + index */
+	struct kvm_run *run;
+	size_t run_bytes;
+	pthread_t thread;
+	bool has_thread;
+	char name[16];
+	uint32_t order; /* futex, written by the loop: see vcpu.c */
+	uint32_t runs;	/* the loop's: how often it was told to run */
+	struct vcpu_counts counts;
+};
+
+/* Create the KVM vCPU and map its run page. */
+int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int index,
+	      size_t run_bytes, struct err *e);
+
+/* Start the thread, parked. */
+int vcpu_start(struct vcpu *v, struct err *e);
+
+/* Loop thread: leave the park, or ask to park (reports to the vm). */
+void vcpu_run(struct vcpu *v);
+void vcpu_park(struct vcpu *v);
+
+/* End and join the thread, close the rest; accepts half-built. */
+void vcpu_exit(struct vcpu *v);
+
+/*
+ * vCPU thread: hand c->fn to the loop and wait until vcpu_answer(c). A vCPU
+ * that is told to end meanwhile waits all the same: the loop always answers.
+ * With v == NULL (tests) fn runs at once on the calling thread.
+ */
+void vcpu_call(struct vcpu *v, struct vcpu_call *c);
+void vcpu_answer(struct vcpu_call *c);
+
+#endif
