@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * api.h: the controller: requests come in, the configuration grows, the guest
+ * starts, replies go out.
+ *
+ * One request is handled at a time. Its handler either answers at once or
+ * starts work elsewhere (a job on the helper thread, a device, the vCPUs) and
+ * answers when that is done; until then no other request is looked at, so the
+ * configuration has one user at any time: the loop, or the job of the request.
+ *
+ * Handlers run in this order: the body is parsed (errors of the request come
+ * first), the phase is checked, then the request is carried out.
+ */
+#ifndef API_API_H
+#define API_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "api/args.h"
+#include "api/config.h"
+#include "api/metrics.h"
+#include "api/server.h"
+#include "base/err.h"
+#include "base/loop.h"
+#include "base/worker.h"
+#include "vmm/vm.h"
+
+struct cJSON;
+
+#define PATH_TOKENS 4
+
+/* A part of the request's path, not NUL-terminated. */
+struct token {
+	const char *text;
+	size_t len;
+};
+
+/* The request that is being handled. */
+struct call {
+	const struct http_request *req;
+	struct token token[PATH_TOKENS]; /* absent ones have text NULL */
+	bool deprecated;		 /* the reply says so */
+	uint64_t start_ns;
+	struct job job;
+	int ret; /* of the job */
+	struct err err;
+	union { /* what the job works on */
+		struct body_boot_source boot_source;
+		struct body_logger logger;
+		struct body_metrics metrics;
+		struct {
+			struct body_drive body;
+			struct drive_file file;
+		} drive;
+	};
+};
+
+struct api {
+	struct server server;
+	struct loop *loop;
+	struct worker *worker;
+	const struct args *args;
+	struct metrics *metrics;
+	struct config config;
+	struct vm *vm;		/* NULL until the guest was started */
+	struct vm *vm_starting; /* while it is being built */
+	struct vm_owner owner;
+	char *root_arg;	   /* for the guest's command line */
+	uint64_t start_us; /* of the process, CLOCK_MONOTONIC */
+	uint64_t start_cpu_us;
+	struct blk_swap swap; /* of PATCH /drives */
+	struct call call;
+	struct loop_timer flush_timer; /* of the metrics, once a minute */
+	int exit_code;		       /* once the loop has stopped */
+};
+
+typedef void api_handler(struct api *a, struct call *c);
+
+/* ---- routing (route.c) ---- */
+
+/* For struct server. */
+void api_handle(struct server *s, struct http_request *r);
+
+/* Whether a token is that word. */
+bool token_is(const struct token *t, const char *s);
+
+/* Answer that there is no such resource or method. */
+void api_unknown_path(struct api *a, const struct call *c);
+
+/* ---- replies: exactly one a request (reply.c) ---- */
+
+void api_ok(struct api *a);			  /* 204 */
+void api_json(struct api *a, struct cJSON *tree); /* 200; takes the tree */
+
+/* 400 with the text. */
+__attribute__((format(printf, 2, 3))) void api_fault(struct api *a,
+						     const char *fmt, ...);
+
+/* 204 if ret is 0, otherwise the fault "<prefix><text of e>". */
+void api_done(struct api *a, int ret, const char *prefix, const struct err *e);
+
+/* Answers and returns false unless the guest has (not) been started. */
+bool api_before_start(struct api *a);
+bool api_after_start(struct api *a);
+
+/*
+ * Carry out work on the helper thread, then done on the loop, which answers.
+ */
+void api_run_job(struct api *a, void (*work)(struct job *j),
+		 void (*done)(struct job *j));
+struct api *api_of_job(struct job *j);
+
+/* ---- the guest's life (start.c), also without a request ---- */
+
+/*
+ * In this order, on the loop, the helper thread (or before the loop runs), and
+ * the loop. After an error call start_failed() on the loop; then all may be
+ * tried again. Texts lack the prefix of the endpoint.
+ */
+/* For struct vm_owner (pause.c). */
+void api_parked(struct vm_owner *o);
+void api_drained(struct vm_owner *o);
+
+int start_prepare(struct api *a, struct err *e);
+int start_build(struct api *a, struct err *e);
+void start_finish(struct api *a);
+void start_failed(struct api *a);
+
+/* ---- the configuration file (config_file.c), before the loop runs ---- */
+
+int config_file_apply(struct api *a, const char *text, size_t len,
+		      struct err *e);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#include "api/endpoints.h"
+#include "base/num.h"
+
+/* What is wrong with an id in a path, or NULL. */
+static const char *id_fault(const struct token *t)
+{
+	if (!t->text || t->len == 0)
+		return "The ID cannot be empty.";
+	for (size_t i = 0; i < t->len; i++) {
+		if (!isalnum((unsigned char)t->text[i]) && t->text[i] != '_')
+			return "API Resource IDs can only contain "
+			       "alphanumeric characters and underscores.";
+	}
+	return NULL;
+}
+
+static bool same_id(const struct token *t, const struct text *id)
+{
+	return id->len == t->len && !memcmp(id->s, t->text, t->len);
+}
+
+/* Parse and check what PUT and PATCH have in common; answers if it is bad. */
+static bool parse(struct api *a, struct call *c, struct metrics_pair *count,
+		  int (*parse_body)(struct body_drive *b, const char *text,
+				    size_t len, struct err *e))
+{
+	const char *fault = id_fault(&c->token[1]);
+
+	count->count++;
+	if (fault) {
+		count->fails++;
+		api_fault(a, "%s", fault);
+		return false;
+	}
+	if (parse_body(&c->drive.body, c->req->body, c->req->body_len,
+		       &c->err) < 0) {
+		count->fails++;
+		api_fault(a, "%s", c->err.text);
+		return false;
+	}
+	if (same_id(&c->token[1], &c->drive.body.drive_id))
+		return true;
+	count->fails++;
+	body_drive_exit(&c->drive.body);
+	api_fault(a, "The id from the path does not match the id from the "
+		     "body!");
+	return false;
+}
+
+/* ---- PUT ---- */
+
+static void put_work(struct job *j)
+{
+	struct api *a = api_of_job(j);
+	struct call *c = &a->call;
+
+	c->ret = config_put_drive(&a->config, &c->drive.body, &c->err);
+}
+
+static void put_done(struct job *j)
+{
+	struct api *a = api_of_job(j);
+
+	api_done(a, a->call.ret, "Drive config error: ", &a->call.err);
+}
+
+void api_put_drive(struct api *a, struct call *c)
+{
+	if (!parse(a, c, &a->metrics->api.put.drive, body_drive_parse))
+		return;
+	if (!a->vm) {
+		api_run_job(a, put_work, put_done);
+		return;
+	}
+	body_drive_exit(&c->drive.body);
+	api_fault(a, "PCI is not enabled");
+}
+
+/* ---- PATCH ---- */
+
+static void patch_reply(struct api *a, int ret, const char *why)
+{
+	body_drive_exit(&a->call.drive.body);
+	if (ret < 0)
+		api_fault(a,
+			  "Drive config error: Unable to patch the block "
+			  "device: %s Please verify the request arguments.",
+			  why);
+	else
+		api_ok(a);
+}
+
+static void patch_open(struct job *j)
+{
+	struct api *a = api_of_job(j);
+	struct call *c = &a->call;
+	const struct drive *d =
+		config_find_drive(&a->config, &c->drive.body.drive_id);
+
+	c->ret = drive_open(&a->config, &c->drive.body.path_on_host,
+			    d->body.is_read_only, d->body.exclusive,
+			    &c->drive.file, &c->err);
+}
+
+static void set_limiter(struct drive *d, const struct body_drive *patch)
+{
+	if (!patch->has_rate_limiter)
+		return;
+	limiter_merge(&d->body.rate_limiter, &patch->rate_limiter);
+	d->body.has_rate_limiter = true;
+}
+
+static void patch_swapped(struct blk_swap *w, int ret)
+{
+	struct api *a = container_of(w, struct api, swap);
+	struct call *c = &a->call;
+	struct drive *d =
+		config_find_drive(&a->config, &c->drive.body.drive_id);
+
+	if (ret < 0) {
+		patch_reply(a, ret,
+			    "Block: Virtio backend error: requests in flight "
+			    "did not end within 200 ms, the old file stays.");
+		return;
+	}
+	text_exit(&d->body.path_on_host);
+	d->body.path_on_host = c->drive.body.path_on_host;
+	c->drive.body.path_on_host = (struct text){0};
+	d->file = c->drive.file;
+	set_limiter(d, &c->drive.body);
+	patch_reply(a, 0, NULL);
+}
+
+static void patch_opened(struct job *j)
+{
+	struct api *a = api_of_job(j);
+	struct call *c = &a->call;
+	const struct drive *d =
+		config_find_drive(&a->config, &c->drive.body.drive_id);
+
+	if (c->ret < 0) {
+		(void)err_wrap(&c->err, "Block: ");
+		patch_reply(a, c->ret, c->err.text);
+		return;
+	}
+	a->swap.done = patch_swapped;
+	blk_swap(d->blk, &c->drive.file.blk, &a->swap);
+}
+
+void api_patch_drive(struct api *a, struct call *c)
+{
+	struct drive *d;
+
+	if (!parse(a, c, &a->metrics->api.patch.drive, body_drive_patch_parse))
+		return;
+	if (!api_after_start(a)) {
+		body_drive_exit(&c->drive.body);
+		return;
+	}
+	d = config_find_drive(&a->config, &c->drive.body.drive_id);
+	if (!d) {
+		patch_reply(a, -ENOENT,
+			    "Failed perform action on device: Device not "
+			    "found");
+	} else if (c->drive.body.path_on_host.s) {
+		api_run_job(a, patch_open, patch_opened);
+	} else if (c->drive.body.has_rate_limiter) {
+		set_limiter(d, &c->drive.body);
+		patch_reply(a, 0, NULL);
+	} else {
+		patch_reply(a, -EINVAL,
+			    "Block: Running method expected different "
+			    "backend.");
+	}
+}
+
+/* ---- DELETE, of drives and later of interfaces ---- */
+
+void api_delete_device(struct api *a, struct call *c)
+{
+	const char *fault = id_fault(&c->token[1]);
+
+	if (fault)
+		api_fault(a, "%s", fault);
+	else if (api_after_start(a))
+		api_fault(a, "PCI is not enabled");
+}

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c: the one place that wires everything.
+ *
+ * Order: descriptors, command line, log, metrics, helper thread, loop, API
+ * socket, configuration file (which starts the guest), loop. Files are opened
+ * here before the loop runs and on the helper thread afterwards.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "api/config_file.h"
+#include "api/console.h"
+#include "api/observe.h"
+#include "api/signals.h"
+#include "api/version.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/log.h"
+#include "base/num.h"
+
+/* The name of the binary in Firecracker's words, which tools look for. */
+#define SELF "Firecracker"
+
+static int exit_with(int exit_code)
+{
+	if (exit_code == 0)
+		log_info(SELF " exiting successfully. exit_code=0");
+	else
+		log_err(SELF " exiting with error. exit_code=%d", exit_code);
+	return exit_code;
+}
+
+static int fail(const char *text, const char *debug, int exit_code)
+{
+	log_err("%s", text);
+	if (debug[0])
+		(void)fprintf(stderr, "Error: %s\n", debug);
+	return exit_with(exit_code);
+}
+
+/* What a Firecracker that panics leaves behind. */
+static int die(const char *text)
+{
+	log_err(SELF " panicked at %s:%d:\n%s", __FILE__, __LINE__, text);
+	abort();
+}
+
+static int args_failed(const struct args_fault *f)
+{
+	if (f->exit_code == ARGS_ABORT)
+		return die(f->text);
+	return fail(f->text, f->debug, f->exit_code);
+}
+
+static int run_failed(const struct api *a, const char *text)
+{
+	char line[ERR_TEXT_BYTES + 64];
+
+	(void)snprintf(line, sizeof(line), "%s error: %s",
+		       a->args->no_api ? "RunWithoutApiError"
+				       : "RunWithApiError",
+		       text);
+	return fail(line, text, 1);
+}
+
+/* --describe-snapshot: this version writes none, so it knows none. */
+static int describe_snapshot(const char *path)
+{
+	cleanup_free char *text = NULL;
+	struct text name = {.s = (char *)(uintptr_t)path, .len = strlen(path)};
+	struct err e;
+	size_t len;
+
+	if (config_file_read(name.s, &text, &len, &e) < 0) {
+		err_os_text(-e.code, e.text, sizeof(e.text));
+		(void)err_wrap(&e, "When printing Snapshot Data format: "
+				   "Unable to open snapshot state file: ");
+	} else {
+		(void)err_set(&e, -EINVAL,
+			      "When printing Snapshot Data format: Invalid "
+			      "data format version of snapshot file: not a "
+			      "snapshot of this program");
+	}
+	return fail(e.text, e.text, 1);
+}
+
+/* --help and the like: true if that was all. */
+static bool answered(const struct args *args, char **argv, int *exit_code)
+{
+	switch (args->action) {
+	case ARGS_RUN:
+		return false;
+	case ARGS_HELP:
+		args_print_help(stdout, argv[0]);
+		*exit_code = 0;
+		return true;
+	case ARGS_VERSION:
+		args_print_version(stdout, argv[0]);
+		break;
+	case ARGS_SNAPSHOT_VERSION:
+		(void)printf("v%s\n", SNAPSHOT_VERSION);
+		break;
+	case ARGS_DESCRIBE_SNAPSHOT:
+		*exit_code = describe_snapshot(args->describe_snapshot);
+		return true;
+	}
+	(void)fflush(stdout);
+	*exit_code = exit_with(0);
+	return true;
+}
+
+static int set_up_log(const struct args *args, struct err *e)
+{
+	struct body_logger b = {
+		.log_path.s = (char *)(uintptr_t)args->log_path,
+		.module.s = (char *)(uintptr_t)args->module,
+		.has_level = args->has_log_level,
+		.level = (int)args->log_level,
+		.has_show_level = true,
+		.show_level = args->show_level,
+		.has_show_log_origin = true,
+		.show_log_origin = args->show_log_origin,
+	};
+
+	if (args->log_path)
+		b.log_path.len = strlen(args->log_path);
+	if (observe_logger(&b, e) < 0)
+		return err_wrap(e, "Could not initialize logger: ");
+	return 0;
+}
+
+static int set_up_metrics(struct api *a, struct err *e)
+{
+	struct text path = {.s = (char *)(uintptr_t)a->args->metrics_path};
+
+	if (!path.s)
+		return 0;
+	path.len = strlen(path.s);
+	if (observe_metrics(a->metrics, &path, e) < 0)
+		return err_wrap(e, "Could not initialize metrics: ");
+	return 0;
+}
+
+/* Options of parts that this version does not have are refused, not ignored. */
+static const char *missing_part(const struct args *args)
+{
+	if (args->metadata)
+		return "--metadata is not supported by this version.";
+	if (args->seccomp_filter)
+		return "--seccomp-filter is not supported by this version.";
+	return NULL;
+}
+
+static void on_ended(struct vm_owner *o, enum vm_end why)
+{
+	struct api *a = container_of(o, struct api, owner);
+
+	log_info("Vmm is stopping.");
+	serial_flush(&a->vm->serial);
+	a->exit_code = why == VM_END_RESET ? 0 : 1;
+	loop_stop(a->loop);
+}
+
+static int serve(struct api *a, struct err *e)
+{
+	int fd = server_bind(a->args->api_sock, e);
+
+	if (fd == -EADDRINUSE)
+		return err_set(e, fd,
+			       "Failed to open the API socket at: %s. Check "
+			       "that it is not already used.",
+			       a->args->api_sock);
+	if (fd < 0)
+		return err_wrap(e, "Failed to bind and run the HTTP server: "
+				   "IO error: ");
+	log_info("Listening on API socket (\"%s\").", a->args->api_sock);
+	return fd;
+}
+
+static int start_from_file(struct api *a, const char *text, size_t len,
+			   struct err *e)
+{
+	int ret = config_file_apply(a, text, len, e);
+
+	if (ret < 0)
+		return err_wrap(e, "Failed to build MicroVM from Json: "
+				   "Configuration for VMM from one single "
+				   "json failed: ");
+	ret = start_prepare(a, e);
+	if (ret == 0)
+		ret = start_build(a, e);
+	if (ret < 0) {
+		start_failed(a);
+		return err_wrap(e, "Failed to build MicroVM from Json: Could "
+				   "not Start MicroVM from one single json: ");
+	}
+	start_finish(a);
+	log_info("Successfully started microvm that was configured from one "
+		 "single json");
+	return 0;
+}
+
+/* Everything up to the loop; the guest may run already. */
+static int set_up(struct api *a, const char *config, size_t config_len,
+		  struct err *e)
+{
+	int fd = -1;
+	int ret;
+
+	ret = worker_new(&a->worker, e);
+	if (ret == 0)
+		ret = loop_new(&a->loop, LOOP_AUTO, a->worker, e);
+	if (ret < 0)
+		return ret;
+	worker_attach(a->worker, a->loop);
+	if (!a->args->no_api) {
+		fd = serve(a, e);
+		if (fd < 0)
+			return fd;
+		server_start(&a->server, a->loop, fd,
+			     a->args->max_payload_bytes, api_handle);
+		log_line(LOG_INFO, "fc_api", __FILE__, __LINE__,
+			 "API server started.");
+	}
+	return config ? start_from_file(a, config, config_len, e) : 0;
+}
+
+static int finish(struct api *a)
+{
+	if (a->exit_code != 0) {
+		(void)metrics_flush(a->metrics);
+		return run_failed(
+			a, a->args->no_api ? "MicroVMStopped without an error: "
+					     "GenericError"
+					   : "MicroVM stopped with an error: "
+					     "GenericError");
+	}
+	log_info("Killing vCPU threads");
+	(void)metrics_flush(a->metrics);
+	return exit_with(0);
+}
+
+static int run(struct api *a)
+{
+	cleanup_free char *config = NULL;
+	size_t config_len = 0;
+	struct err e;
+	int ret;
+
+	if (a->args->config_file &&
+	    config_file_read(a->args->config_file, &config, &config_len, &e) <
+		    0) {
+		err_os_text(-e.code, e.text, sizeof(e.text));
+		(void)err_wrap(&e, "Unable to open or read from the "
+				   "configuration file: ");
+		return die(e.text);
+	}
+	if (set_up(a, config, config_len, &e) < 0)
+		return run_failed(a, e.text);
+	ret = loop_run(a->loop);
+	if (ret < 0) {
+		(void)err_code(&e, ret, "Event loop");
+		return run_failed(a, e.text);
+	}
+	return finish(a);
+}
+
+static void note_start(struct api *a)
+{
+	const struct args *args = a->args;
+	uint64_t now_us = clock_now_ns() / NS_PER_US;
+	uint64_t cpu_us = clock_process_cpu_us();
+	struct metrics_api *m = &a->metrics->api;
+
+	a->start_us = args->process_start_us ? args->process_start_us : now_us;
+	a->start_cpu_us = args->process_start_cpu_us;
+	if (args->process_start_us && now_us > args->process_start_us)
+		m->process.startup_us = now_us - args->process_start_us;
+	if (args->process_start_us)
+		m->process.startup_cpu_us = cpu_us -
+					    args->process_start_cpu_us +
+					    args->parent_cpu_us;
+}
+
+static int start(struct api *a, struct args *args)
+{
+	struct args_fault fault;
+	const char *missing;
+	struct err e;
+
+	if (args_check_identity(args, &fault) < 0) {
+		/* What is wrong is the id, or something after it. */
+		if (fault.exit_code != ARGS_ABORT)
+			log_set_id(args->id);
+		return args_failed(&fault);
+	}
+	log_set_id(args->id);
+	if (set_up_log(args, &e) < 0)
+		return fail(e.text, e.text, 1);
+	log_info("Running " SELF " v%s", FIRECRACKER_VERSION);
+	if (set_up_metrics(a, &e) < 0)
+		return fail(e.text, e.text, 1);
+	if (args_check_numbers(args, &fault) < 0)
+		return args_failed(&fault);
+	missing = missing_part(args);
+	if (missing)
+		return fail(missing, missing, 1);
+	note_start(a);
+	return run(a);
+}
+
+/* Too large for a stack; one a process, which ends with it. */
+static struct api api = {
+	.owner = {.ended = on_ended,
+		  .parked = api_parked,
+		  .drained = api_drained},
+};
+static struct metrics metrics;
+
+int main(int argc, char **argv)
+{
+	struct args_fault fault;
+	struct args args;
+	int exit_code;
+	struct err e;
+
+	log_init();
+	if (args_parse(&args, argc, argv, &fault) < 0)
+		return args_failed(&fault);
+	if (answered(&args, argv, &exit_code))
+		return exit_code;
+	if (fds_init(&e) < 0)
+		return fail(e.text, e.text, 1);
+	config_init(&api.config);
+	metrics_init(&metrics);
+	signals_init(&metrics);
+	api.args = &args;
+	api.metrics = &metrics;
+	exit_code = start(&api, &args);
+	console_close();
+	/* Threads may still run: end them with the process, not one by one. */
+	_exit(exit_code);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pause.c: PATCH /vm. A pause parks the vCPUs, then drains the devices; a
+ * resume goes the other way.
+ */
+#include <inttypes.h>
+
+#include "api/endpoints.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "virtio/pause.h"
+
+static void report(struct api *a, const char *action, uint64_t *vmm_us,
+		   uint64_t *api_us)
+{
+	uint64_t us = (clock_now_ns() - a->call.start_ns) / NS_PER_US;
+
+	*vmm_us = us;
+	*api_us = us;
+	log_info("'%s' VMM action took %" PRIu64 " us.", action, us);
+	api_ok(a);
+	log_line(LOG_INFO, "fc_api", __FILE__, __LINE__,
+		 "'%s' API request took %" PRIu64 " us.", action, us);
+}
+
+void api_parked(struct vm_owner *o)
+{
+	struct api *a = container_of(o, struct api, owner);
+
+	virtio_pause_all(a->vm);
+}
+
+void api_drained(struct vm_owner *o)
+{
+	struct api *a = container_of(o, struct api, owner);
+	struct metrics_api *m = &a->metrics->api;
+
+	report(a, "pause vm", &m->latencies_us.vmm_pause_vm,
+	       &m->latencies_us.pause_vm);
+}
+
+static void resume(struct api *a)
+{
+	struct metrics_api *m = &a->metrics->api;
+
+	if (a->vm->state == VM_PAUSED) {
+		virtio_resume_all(a->vm);
+		vm_run(a->vm);
+	}
+	report(a, "resume vm", &m->latencies_us.vmm_resume_vm,
+	       &m->latencies_us.resume_vm);
+}
+
+static void pause_vm(struct api *a)
+{
+	if (a->vm->state == VM_PAUSED)
+		api_drained(&a->owner);
+	else
+		vm_pause(a->vm);
+}
+
+void api_patch_vm(struct api *a, struct call *c)
+{
+	enum body_vm_state state;
+
+	if (body_vm_parse(&state, c->req->body, c->req->body_len, &c->err) <
+	    0) {
+		api_fault(a, "%s", c->err.text);
+		return;
+	}
+	if (!api_after_start(a))
+		return;
+	if (state == BODY_VM_PAUSED)
+		pause_vm(a);
+	else
+		resume(a);
+}

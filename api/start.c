@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * start.c: from the configuration to a running guest.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/api.h"
+#include "api/console.h"
+#include "api/observe.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fds.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "virtio/device.h"
+
+#define FLUSH_NS (60 * NS_PER_S)
+
+/* "root=/dev/vda rw" for the root drive, NULL if there is none. */
+static int make_root_arg(struct api *a, struct err *e)
+{
+	const struct body_drive *b = &a->config.drive[0].body;
+	const char *mode = b->is_read_only ? "ro" : "rw";
+	int n;
+
+	free(a->root_arg);
+	a->root_arg = NULL;
+	if (a->config.n_drives == 0 || !b->is_root_device)
+		return 0;
+	if (b->partuuid.s)
+		n = asprintf(&a->root_arg, "root=PARTUUID=%s %s", b->partuuid.s,
+			     mode);
+	else
+		n = asprintf(&a->root_arg, "root=/dev/vda %s", mode);
+	if (n >= 0)
+		return 0;
+	a->root_arg = NULL;
+	return err_code(e, -ENOMEM, "Root drive");
+}
+
+static struct vm_config make_vm_config(const struct api *a)
+{
+	const struct config *c = &a->config;
+	struct vm_config v = {
+		.backing = c->machine.huge_2m ? GMEM_HUGE_2M : GMEM_ANON,
+		.track_dirty = c->machine.track_dirty_pages,
+		.cpu = {.n_vcpus = c->machine.vcpu_count,
+			.smt = c->machine.smt,
+			.name = c->machine.cpu_template,
+			.custom = c->has_custom ? &c->custom : NULL},
+		.kernel_fd = c->boot.kernel_fd,
+		.initrd_fd = c->boot.initrd_fd,
+		.boot_args = c->boot.body.boot_args.s,
+		.root_arg = a->root_arg,
+		.boot_timer = a->args->boot_timer,
+		.start_us = a->start_us,
+		.start_cpu_us = a->start_cpu_us,
+	};
+
+	/* What does not fit 64 bits is refused with everything too large. */
+	if (!num_mul(c->machine.mem_size_mib, MIB, &v.mem_bytes))
+		v.mem_bytes = UINT64_MAX;
+	return v;
+}
+
+/* The configuration keeps its descriptor until the start has worked. */
+static int add_drive(struct api *a, unsigned int i, struct err *e)
+{
+	struct drive *d = &a->config.drive[i];
+	const struct blk_config cfg = {
+		.slot = i,
+		.read_only = d->body.is_read_only,
+		.writeback = d->body.cache_type == BODY_CACHE_WRITEBACK,
+	};
+	struct blk_file file = d->file.blk;
+	int ret;
+
+	file.fd = fcntl(d->file.blk.fd, F_DUPFD_CLOEXEC, 0);
+	if (file.fd < 0)
+		return err_sys(e, "Drive '%s'", d->body.drive_id.s);
+	ret = blk_new(&d->blk, a->vm_starting, &cfg, &file, e);
+	if (ret < 0)
+		(void)close(file.fd);
+	return ret;
+}
+
+int start_prepare(struct api *a, struct err *e)
+{
+	struct vm_config cfg;
+	int ret;
+
+	if (a->config.boot.kernel_fd < 0)
+		return err_set(e, -ENOENT,
+			       "Cannot start microvm without kernel "
+			       "configuration.");
+	ret = make_root_arg(a, e);
+	if (ret < 0)
+		return ret;
+	cfg = make_vm_config(a);
+	ret = vm_new(&a->vm_starting, a->loop, &cfg, e);
+	for (unsigned int i = 0; ret == 0 && i < a->config.n_drives; i++)
+		ret = add_drive(a, i, e);
+	return ret;
+}
+
+static int bind_devs(struct vm *vm, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; ret == 0 && i < vm->n_devs; i++)
+		ret = virtio_bind(vm->dev[i], vm, e);
+	return ret;
+}
+
+static int open_serial(struct api *a, struct err *e)
+{
+	const struct text *path = &a->config.serial.serial_out_path;
+	int fd;
+
+	if (!path->s)
+		return 0;
+	fd = observe_open(path, e);
+	if (fd >= 0)
+		fd = fds_move(fd, FD_SERIAL, e);
+	if (fd < 0)
+		return err_wrap(e, "Failed to create device manager: Error "
+				   "with EventFd: ");
+	return 0;
+}
+
+int start_build(struct api *a, struct err *e)
+{
+	int ret = open_serial(a, e);
+
+	if (ret < 0)
+		return ret;
+	a->vm_starting->bind_devs = bind_devs;
+	return vm_build(a->vm_starting, e);
+}
+
+static void on_minute(struct loop_timer *t)
+{
+	struct api *a = container_of(t, struct api, flush_timer);
+
+	(void)metrics_flush(a->metrics);
+	loop_timer_set(a->loop, t, t->deadline_ns + FLUSH_NS);
+}
+
+static void attach_metrics(struct api *a)
+{
+	struct metrics *m = a->metrics;
+	const struct vm *vm = a->vm;
+
+	metrics_attach_uart(m, &vm->serial.counts);
+	metrics_attach_i8042(m, &vm->i8042.counts);
+	for (unsigned int i = 0; i < vm->cfg.cpu.n_vcpus; i++)
+		(void)metrics_attach_vcpu(m, &vm->vcpu[i].counts);
+	for (unsigned int i = 0; i < a->config.n_drives; i++)
+		(void)metrics_attach_drive(m,
+					   a->config.drive[i].body.drive_id.s,
+					   blk_counts(a->config.drive[i].blk));
+	(void)metrics_flush(m);
+	a->flush_timer.fn = on_minute;
+	loop_timer_set(a->loop, &a->flush_timer, clock_now_ns() + FLUSH_NS);
+}
+
+void start_finish(struct api *a)
+{
+	struct vm *vm = a->vm_starting;
+	bool to_file = a->config.serial.serial_out_path.s != NULL;
+
+	a->vm = vm;
+	a->vm_starting = NULL;
+	vm->owner = &a->owner;
+	for (unsigned int i = 0; i < vm->n_devs; i++)
+		virtio_listen(vm->dev[i]);
+	for (unsigned int i = 0; i < a->config.n_drives; i++)
+		fd_close(&a->config.drive[i].file.blk.fd);
+	console_open(to_file);
+	serial_connect(&vm->serial, STDIN_FILENO,
+		       to_file ? FD_SERIAL : STDOUT_FILENO);
+	log_info("Artificially kick devices");
+	vm_run(vm);
+	attach_metrics(a);
+}
+
+void start_failed(struct api *a)
+{
+	for (unsigned int i = 0; i < a->config.n_drives; i++) {
+		blk_free(a->config.drive[i].blk);
+		a->config.drive[i].blk = NULL;
+	}
+	vm_free(a->vm_starting);
+	a->vm_starting = NULL;
+}
