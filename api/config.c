@@ -217,6 +217,8 @@ static void place_drive(struct config *c, struct drive *same,
 		at = &c->drive[0];
 	}
 	*at = *new;
+	/* A drive that takes the place of one on the same file has no lock. */
+	(void)drive_lock(&at->file, at->body.is_read_only);
 }
 
 int config_put_drive(struct config *c, struct body_drive *b, struct err *e)

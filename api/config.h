@@ -92,6 +92,9 @@ struct drive *config_find_drive(struct config *c, const struct text *id);
 int drive_open(const struct config *c, const struct text *path, bool read_only,
 	       bool exclusive, struct drive_file *f, struct err *e);
 
+/* Lock the file as a writer or a reader; false if another one has it. */
+bool drive_lock(const struct drive_file *f, bool read_only);
+
 /* Merge a patch: buckets that are given replace, others stay. */
 void limiter_merge(struct limiter_cfg *to, const struct limiter_cfg *patch);
 

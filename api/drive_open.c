@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "api/config.h"
@@ -13,6 +14,45 @@
 #include "base/log.h"
 
 #define SECTOR_BYTES 512
+#define LOCK_TRIES   10
+
+bool drive_lock(const struct drive_file *f, bool read_only)
+{
+	const struct flock lock = {
+		.l_type = read_only ? F_RDLCK : F_WRLCK,
+		.l_whence = SEEK_SET,
+	};
+
+	return fcntl(f->blk.fd, F_OFD_SETLK, &lock) == 0 ||
+	       (errno != EAGAIN && errno != EACCES);
+}
+
+/*
+ * The kernel lets go of the files of a ring only a while after its process has
+ * ended: wait that long before believing a conflict.
+ */
+static bool lock_soon(const struct drive_file *f, bool read_only)
+{
+	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+	bool locked = false;
+
+	for (int i = 0; !locked && i < LOCK_TRIES; i++) {
+		(void)nanosleep(&pause, NULL);
+		locked = drive_lock(f, read_only);
+	}
+	return locked;
+}
+
+/* Whether a drive of ours is on the same file. */
+static bool is_ours(const struct config *c, const struct drive_file *f)
+{
+	for (unsigned int i = 0; i < c->n_drives; i++) {
+		if (c->drive[i].file.dev == f->dev &&
+		    c->drive[i].file.ino == f->ino)
+			return true;
+	}
+	return false;
+}
 
 /*
  * Two writers of one image destroy it: take an open-file-description lock and
@@ -22,19 +62,9 @@
 static int lock(const struct config *c, const struct text *path, bool read_only,
 		bool exclusive, const struct drive_file *f, struct err *e)
 {
-	struct flock lock = {
-		.l_type = read_only ? F_RDLCK : F_WRLCK,
-		.l_whence = SEEK_SET,
-	};
-
-	if (fcntl(f->blk.fd, F_OFD_SETLK, &lock) == 0 ||
-	    (errno != EAGAIN && errno != EACCES))
+	if (drive_lock(f, read_only) || is_ours(c, f) ||
+	    lock_soon(f, read_only))
 		return 0;
-	for (unsigned int i = 0; i < c->n_drives; i++) {
-		if (c->drive[i].file.dev == f->dev &&
-		    c->drive[i].file.ino == f->ino)
-			return 0;
-	}
 	if (exclusive)
 		return err_set(e, -EBUSY,
 			       "Virtio backend error: Error manipulating the "

@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -82,6 +85,24 @@ static inline void rec_end(struct env *v, struct rec *r)
 {
 	loop_cancel(v->loop, &r->op);
 	TURN_UNTIL(v, !io_op_active(&r->op));
+}
+
+static inline void kick(int fd)
+{
+	const uint64_t one = 1;
+
+	assert_int_equal(write(fd, &one, sizeof(one)), sizeof(one));
+}
+
+/* As many descriptors as the machine allows; returns how many these are. */
+static inline size_t raise_limit(void)
+{
+	struct rlimit lim;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &lim), 0);
+	lim.rlim_cur = lim.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &lim), 0);
+	return lim.rlim_max;
 }
 
 static inline int env_setup(void **state)

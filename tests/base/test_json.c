@@ -107,7 +107,7 @@ static void word_and_number_errors_are_serdes(void **state)
 		{"[0x10]", "expected `,` or `]` at line 1 column 3"},
 		{"1e400", "number out of range at line 1 column 5"},
 		{"-1E400", "number out of range at line 1 column 6"},
-		{"1e99999999999", "number out of range at line 1 column 13"},
+		{"1e99999999999", "number out of range at line 1 column 12"},
 	};
 
 	(void)state;

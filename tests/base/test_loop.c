@@ -140,13 +140,13 @@ static void signals_do_not_end_run(void **state)
 	struct counter c = {.msg.fn = stop_from_msg, .loop = v->loop};
 	struct sigaction act = {.sa_handler = on_signal};
 	struct sigaction old;
-	sigset_t set, before;
+	sigset_t usr1, before;
 	pthread_t thread;
 
 	assert_int_equal(sigaction(SIGUSR1, &act, &old), 0);
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGUSR1);
-	(void)pthread_sigmask(SIG_BLOCK, &set, &before);
+	(void)sigemptyset(&usr1);
+	(void)sigaddset(&usr1, SIGUSR1);
+	(void)pthread_sigmask(SIG_BLOCK, &usr1, &before);
 	assert_int_equal(pthread_create(&thread, NULL, interrupt, &c), 0);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	assert_int_equal(loop_run(v->loop), 0);
@@ -241,7 +241,6 @@ static void turn_waits_out_its_timeout(void **state)
 struct alarm {
 	struct loop_timer t;
 	struct loop *loop;
-	struct alarm **log; /* the next free place in the list of fired ones */
 	struct alarm *victim;
 	uint64_t at_ns;
 	unsigned int n;
@@ -273,6 +272,23 @@ static void set(struct env *v, struct alarm *a, uint64_t at_ns)
 	a->loop = v->loop;
 	a->at_ns = at_ns;
 	loop_timer_set(v->loop, &a->t, at_ns);
+}
+
+static void turn_sleeps_until_the_first_timer(void **state)
+{
+	struct env *v = *state;
+	struct alarm a = {.t.fn = ring}, later = {.t.fn = ring};
+	unsigned int n = 0;
+
+	turns(v, 2);
+	set(v, &later, UINT64_MAX);
+	set(v, &a, clock_now_ns() + 20 * NS_PER_MS);
+	for (; !a.n && n < 100; n++)
+		assert_int_equal(loop_turn(v->loop, UINT64_MAX), 0);
+	assert_true(n <= 2);
+	assert_false(a.early);
+	assert_int_equal(later.n, 0);
+	loop_timer_stop(v->loop, &later.t);
 }
 
 /* Arms, moves and stops timers at random; what remains fires in order. */
@@ -382,6 +398,7 @@ static void free_accepts_null_and_unused(void **state)
 		ON(deferred_work_frees_an_object_in_its_callback, on), \
 		ON(deferred_work_may_be_deferred_again, on),           \
 		ON(turn_waits_out_its_timeout, on),                    \
+		ON(turn_sleeps_until_the_first_timer, on),             \
 		ON(timers_fire_in_order_and_never_early, on),          \
 		ON(equal_deadlines_fire_in_order_of_arming, on),       \
 		ON(a_due_timer_can_be_stopped_by_another, on),         \

@@ -177,8 +177,8 @@ static void every_cancelled_operation_ends_once(void **state)
 		assert_true(res == PIECE || res == -ECANCELED);
 		cancelled += res == -ECANCELED;
 	}
-	/* At least those that had found no room in the queue. */
-	assert_true(cancelled > 0);
+	/* At least those that had found no room in the ring. */
+	assert_true(cancelled > 0 || loop_backend_of(v->loop) == LOOP_EPOLL);
 	for (size_t i = 0; i < MANY; i++)
 		read_piece(v, &p[i], i);
 	for (size_t i = 0; i < MANY; i++)

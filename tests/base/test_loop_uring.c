@@ -14,6 +14,7 @@
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -162,6 +163,38 @@ static void every_register_call_is_refused(void **state)
 		assert_true(io_uring_register(FD_LOOP, op, NULL, 0) < 0);
 }
 
+/*
+ * A poll is ended by the kernel, without an error, by the wake-up that another
+ * ring makes: the loop goes on with it.
+ */
+static void a_poll_that_the_kernel_ends_goes_on(void **state)
+{
+	struct env v = {0};
+	struct rec r = REC;
+	struct io_uring other;
+	struct err e;
+	int fd = eventfd(1, EFD_NONBLOCK);
+
+	(void)state;
+	assert_int_equal(loop_new(&v.loop, LOOP_URING, NULL, &e), 0);
+	assert_int_equal(io_uring_queue_init(8, &other, 0), 0);
+	assert_int_equal(io_uring_register_eventfd(&other, fd), 0);
+	loop_poll(v.loop, &r.op, fd, POLLIN);
+	TURN_UNTIL(&v, r.calls);
+	for (unsigned int i = 0; i < 8; i++) {
+		const unsigned int before = r.calls;
+
+		assert_int_equal(run(&other, IORING_OP_NOP, 0), 0);
+		TURN_UNTIL(&v, r.calls > before);
+		turns(&v, 3);
+		assert_int_equal(r.last, POLLIN);
+	}
+	rec_end(&v, &r);
+	io_uring_queue_exit(&other);
+	loop_free(v.loop);
+	(void)close(fd);
+}
+
 /* In a child: refuse io_uring_setup() with err from now on. */
 static void forbid_setup(int err)
 {
@@ -223,6 +256,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(every_register_call_is_refused,
 						setup, teardown),
+		cmocka_unit_test(a_poll_that_the_kernel_ends_goes_on),
 	};
 	const struct CMUnitTest fallback[] = {
 		cmocka_unit_test(auto_falls_back_where_io_uring_is_forbidden),
