@@ -105,23 +105,76 @@ UNIT = $(foreach l,$(LAYERS),$(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/
 unit-programs: $(UNIT)
 
 # Fuzz targets: clang's libFuzzer with ASan and UBSan.
+FUZZ_SECONDS ?= 30
 FUZZ = $(patsubst tests/fuzz/%.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_SRC = $(foreach l,$(LAYERS),$(src_$(l)))
 build/fuzz/obj/%.o: %.c Makefile
 	@mkdir -p $(@D)
+	@echo "  FUZZ CC $<"
 	$(Q)$(CLANG) -std=c11 -D_GNU_SOURCE -I. -g -O1 -pthread -DFUZZING \
 		-fsanitize=fuzzer-no-link,address,undefined \
 		-fno-sanitize-recover=all -MMD -MP -c -o $@ $<
 build/fuzz/lib.a: $(patsubst %.c,build/fuzz/obj/%.o,$(FUZZ_SRC))
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
-build/fuzz/fuzz_%: build/fuzz/obj/tests/fuzz/fuzz_%.o build/fuzz/lib.a
+$(FUZZ): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/lib.a
 	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined -pthread -o $@ $< \
 		build/fuzz/lib.a -lcjson -luring
+fuzz-programs: $(FUZZ)
+
+# perf/floor is linked like mayfly; it uses no layer.
+$(B)/bin/floor: $(B)/obj/perf/floor.o
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $<
+
+include guest/rules.mk
+
+# ---- what people type: each installs what it needs, then goes on ----
+
+TSAN = $(foreach t,base/test_loop base/test_loop_socket base/test_worker \
+	vmm/test_vm virtio/test_threads,build/tsan/tests/$(t))
+BOOT_TESTS = $(wildcard tests/boot/*.py tests/golden/run.*)
+need = @tools/need.sh $(1)
+again = @$(MAKE) --no-print-directory
+
+test:
+	$(call need,@build @test @linux)
+	$(again) all guests
+	$(again) SAN=1 unit-programs
+	$(again) SAN=thread $(TSAN)
+	$(again) run-tests
+run-tests:
+	@tools/run-tests.sh -j 2 $(UNIT_ASAN) -t 300 $(TSAN) -j 1 -t 600 $(BOOT)
+
+guests: $(NANO) linux-guest
+
+demo:
+	$(call need,@demo)
+	$(again) all $(NANO) $(B)/bin/floor
+	@tools/demo.sh $(GUEST)
+
+bench:
+	$(call need,@build @test)
+	$(again) all $(NANO) perf-programs
+	@perf/bench.py
+
+fuzz:
+	$(call need,@fuzz)
+	$(again) fuzz-programs
+	@tools/run-fuzz.sh $(FUZZ_SECONDS) $(FUZZ)
+
+check:
+	$(call need,@check)
+	@tools/check.sh
+fmt:
+	$(call need,clang-format)
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean:
 	rm -rf build
 
-.PHONY: all unit-programs clean
+.PHONY: all test run-tests guests demo bench fuzz check fmt soak install clean \
+	unit-programs fuzz-programs linux-guest
 .SECONDARY:
--include $(shell find $(B)/obj build/fuzz/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/obj build/fuzz/obj build/guest/obj -name '*.d' 2>/dev/null)

@@ -45,6 +45,8 @@ static const struct route routes[] = {
 	{"metrics", {[HTTP_PUT] = api_put_metrics}, BODY_SHOWN},
 	{"serial", {[HTTP_PUT] = api_put_serial}, BODY_SHOWN},
 	{"actions", {[HTTP_PUT] = api_put_action}, BODY_SHOWN},
+	/* No handlers yet; but what is secret there is not logged either. */
+	{"mmds", {NULL}, BODY_HIDDEN},
 };
 
 bool token_is(const struct token *t, const char *s)

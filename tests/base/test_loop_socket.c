@@ -231,6 +231,16 @@ static void recv_can_be_cancelled(void **state)
 	(void)close(s[1]);
 }
 
+/* Records the result; the operation's memory goes away. */
+static void spoil(struct io_op *op, int res)
+{
+	struct rec *r = container_of(op, struct rec, op);
+
+	r->calls++;
+	r->last = res;
+	memset(op, 0xa5, sizeof(*op));
+}
+
 /* More results and cancels at once than the queues of a ring hold. */
 static void cancels_and_results_race(void **state)
 {
@@ -244,8 +254,10 @@ static void cancels_and_results_race(void **state)
 	for (size_t i = 0; i < RACES; i++)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, s[i]), 0);
 	for (unsigned int round = 0; round < 8; round++) {
-		for (size_t i = 0; i < RACES; i++)
+		for (size_t i = 0; i < RACES; i++) {
+			r[i] = (struct rec){.op.done = spoil};
 			loop_recv(v->loop, &r[i].op, s[i][0], &buf[i], 1);
+		}
 		turns(v, round);
 		/* The last to be cancelled are the first to have a result. */
 		for (size_t i = RACES; i-- > 0;)
@@ -256,8 +268,8 @@ static void cancels_and_results_race(void **state)
 		for (size_t i = 0; i < RACES; i++) {
 			char c;
 
-			TURN_UNTIL(v, !io_op_active(&r[i].op));
-			assert_int_equal(r[i].calls, round + 1);
+			TURN_UNTIL(v, r[i].calls);
+			assert_int_equal(r[i].calls, 1);
 			assert_true(r[i].last == 1 ||
 				    (i % 3 && r[i].last == -ECANCELED));
 			assert_int_equal(recv(s[i][0], &c, 1, MSG_DONTWAIT),

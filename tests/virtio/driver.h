@@ -152,6 +152,17 @@ static inline bool take_used(struct driver *d, uint32_t *head, uint32_t *len)
 	return true;
 }
 
+/* Flags, indices and event marks; entries mean nothing before these say so. */
+static inline void clear_rings(struct driver *d)
+{
+	put32(d, AVAIL_GPA, 0);
+	put16(d, AVAIL_GPA + 4 + 2 * (uint64_t)d->size, 0);
+	put32(d, USED_GPA, 0);
+	put16(d, USED_GPA + 4 + 8 * (uint64_t)d->size, 0);
+	d->avail_idx = 0;
+	d->used_idx = 0;
+}
+
 /* ---- the registers ---- */
 
 static inline uint32_t reg_read(struct driver *d, uint32_t reg)
@@ -192,10 +203,7 @@ static inline void set_up_queue(struct driver *d, uint32_t queue, uint64_t at)
 static inline void bring_up(struct driver *d, uint64_t features)
 {
 	reg_write(d, 0x70, 0);
-	for (uint64_t at = 0; at < DATA_GPA; at += 8)
-		put64(d, at, 0);
-	d->avail_idx = 0;
-	d->used_idx = 0;
+	clear_rings(d);
 	reg_write(d, 0x70, 1);
 	reg_write(d, 0x70, 3);
 	write_features(d, features);

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * nano.h: a freestanding test guest that takes orders from its command line.
+ *
+ * All work is done at CPL 3, with ports and MMIO open to it: native on hosts
+ * that interpret CPL 0, and no different on the others. Orders run one after
+ * another on the boot processor; nothing here is for two processors at once,
+ * unless it says so. Functions that return text return "" for success or what
+ * went wrong.
+ */
+#ifndef NANO_H
+#define NANO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "guest/nano/asm.h"
+
+/* -- instructions and memory ---------------------------------------------- */
+
+static inline void out8(uint16_t port, uint8_t v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline uint8_t in8(uint16_t port)
+{
+	uint8_t v;
+	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+static inline void pause(void)
+{
+	__asm__ volatile("pause" : : : "memory");
+}
+
+static inline volatile uint32_t *mmio32(uint64_t gpa)
+{
+	return (volatile uint32_t *)gpa;
+}
+
+/* Unaligned, little-endian. */
+static inline uint32_t get32(const uint8_t *p)
+{
+	uint32_t v;
+	__builtin_memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline uint64_t get64(const uint8_t *p)
+{
+	return get32(p) | (uint64_t)get32(p + 4) << 32;
+}
+
+void *memcpy(void *to, const void *from, size_t n);
+void *memset(void *to, int c, size_t n);
+int memcmp(const void *a, const void *b, size_t n);
+
+/* -- mem.c: the memory map, RAM above 4 GiB, and memory to use ------------- */
+
+#define PAGE_BYTES 4096UL
+
+/* First call for each region that boot data list; then mem_map(). */
+void mem_add(uint64_t gpa, uint64_t bytes, uint32_t type);
+void mem_map(void);
+
+/*
+ * Whole pages from above the image; too little of it ends the guest.
+ * mem_release() gives back all that was taken since mem_mark().
+ */
+void *mem_alloc(uint64_t bytes);
+uint64_t mem_mark(void);
+void mem_release(uint64_t mark);
+
+/* -- clock.c: time, by the TSC -------------------------------------------- */
+
+#define NS_PER_MS 1000000ULL
+#define NS_PER_S  1000000000ULL
+
+/*
+ * Nanoseconds since the first call; any processor. The TSC's rate is what
+ * KVM's clock page says (exact, and costs no time); without that page it is
+ * measured against the PIT for 10 ms.
+ */
+uint64_t clock_ns(void);
+
+/* -- console.c: COM1 ------------------------------------------------------- */
+
+/* %s, %c, %u, %x, and %lu and %lx. */
+__attribute__((format(printf, 1, 2))) void print(const char *fmt, ...);
+
+/* -- cmdline.c: pieces of the command line, not NUL-terminated ------------- */
+
+struct piece {
+	const char *s;
+	size_t len;
+};
+
+void cmdline_setup(const char *text);
+
+/* Whether the command line holds that word. */
+bool cmdline_has(const char *word);
+
+/* Value of the n-th word that starts with key ("nano.end="); length 0: none. */
+struct piece cmdline_value(const char *key, unsigned int n);
+
+/* Cut and return what stands before the next `separator` (or all). */
+struct piece piece_cut(struct piece *rest, char separator);
+
+bool piece_is(struct piece p, const char *s);
+
+/* Decimal or 0x number with an optional K, M or G; `otherwise` if it is none.
+ */
+uint64_t piece_number(struct piece p, uint64_t otherwise);
+
+/* The same for the next ':'-separated piece of an order. */
+uint64_t piece_next(struct piece *rest, uint64_t otherwise);
+
+/* -- acpi.c: what ACPI tables and the MP table say, as far as needed ------- */
+
+/* Call found() for each virtio-mmio window that the DSDT names. */
+void acpi_list_virtio(void (*found)(uint64_t gpa, uint32_t gsi));
+
+/* APIC ids of usable processors, by MADT, else by MP table; their number. */
+uint32_t acpi_list_cpus(uint8_t *apic_id, uint32_t max);
+
+/* -- cpu.c: interrupts and exceptions -------------------------------------- */
+
+/* In entry.S: run fn(arg) at CPL 0, interrupts off; any processor. */
+int64_t call0(int64_t (*fn)(void *), void *arg);
+
+/* First call on each processor. */
+void cpu_setup(void);
+
+/* Give a processor its stacks before it starts. */
+void cpu_prepare(uint32_t index);
+
+/* How many processors have come to long mode, this one included. */
+extern volatile uint32_t cpus_started;
+
+/* Halt until an interrupt, but not if *word is no longer `value`; any. */
+void cpu_halt_if(const volatile uint32_t *word, uint32_t value);
+
+/* Halt until a timer of about 10 ms, or another interrupt. */
+void cpu_idle(void);
+
+/* Route an edge-triggered line to this processor; how often it came. */
+void irq_enable(uint32_t gsi);
+uint32_t irq_seen(uint32_t gsi);
+
+/* cpu_idle(), but not if irq_seen(gsi) is no longer `seen`. */
+void irq_wait(uint32_t gsi, uint32_t seen);
+
+uint8_t lapic_id(void);
+void lapic_send(uint8_t apic_id, uint32_t icr_low);
+
+struct fault {
+	uint64_t vector, error, rip, cr2;
+};
+
+/* Run fn(arg); true if it ended in an exception, which is then in *f. */
+bool fault_catch(void (*fn)(uint64_t), uint64_t arg, struct fault *f);
+
+/* Undefined instruction without an interrupt table. */
+void cpu_triple_fault(void);
+
+/* -- smp.c: the other processors ------------------------------------------- */
+
+/* Where the other processors go. */
+_Noreturn void smp_wait_for_work(void);
+
+/* -- orders, each with the module that it belongs to; see main.c ----------- */
+
+struct order {
+	const char *name;
+	const char *(*run)(struct piece args);
+};
+
+const char *order_blk(struct piece args);
+const char *order_clock(struct piece args);
+const char *order_cpus(struct piece args);
+const char *order_devices(struct piece args);
+const char *order_echo(struct piece args);
+const char *order_fault(struct piece args);
+const char *order_flood(struct piece args);
+const char *order_mem(struct piece args);
+const char *order_spin(struct piece args);
+const char *order_touch(struct piece args);
+
+_Noreturn void nano_main(void);
+
+/* Print "nano: done" and end as the command line says. */
+_Noreturn void nano_end(void);
+
+#endif

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Replay recorded transcripts of Firecracker and compare byte by byte. TAP.
+
+usage: run.py [FAMILY...]      (default: the families below)
+
+The transcripts and the program that replays them are not part of this
+repository: they are looked for in $MAYFLY_GOLDEN (../shared/golden, relative
+to the checkout). Differences must stand in one of two lists beside this file,
+in the form "GLOB over "scenario [step]" | CLASS,... or * | reason":
+
+  excuses.txt  differences on purpose; docs/compatibility.md tells people
+  pending.txt  steps of parts that are not there yet, with the issue that
+               brings them
+
+Any other difference fails, and so does a line that excused nothing. The
+monitor is $MAYFLY (build/bin/mayfly). Exit code 77: no transcripts.
+"""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+MAYFLY = os.path.abspath(os.environ.get(
+    "MAYFLY", os.path.join(TOP, "build/bin/mayfly")))
+GOLDEN = os.path.join(TOP, os.environ.get("MAYFLY_GOLDEN",
+                                          "../shared/golden"))
+FAMILIES = ["http", "paths", "bodies", "values", "phase", "cli", "exit"]
+LISTS = ("excuses.txt", "pending.txt")
+# What is on stderr are the Debug texts of another language.
+IGNORED = "stderr"
+
+# golden.py tells which excuses were not needed only when it runs everything:
+# so everything is what we want of it.
+SELECTED = """\
+import importlib.util
+spec = importlib.util.spec_from_file_location("recorded", {path!r})
+recorded = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(recorded)
+BASE_ARGS = recorded.BASE_ARGS
+SCENARIOS = [s for s in recorded.SCENARIOS
+             if s["name"].split("/")[0] in {families!r}]
+"""
+
+
+def excuses(families):
+    """The lines of both lists that are about these families."""
+    lines = []
+    for name in LISTS:
+        with open(os.path.join(HERE, name), encoding="utf-8") as f:
+            for number, line in enumerate(f, 1):
+                if not line.strip() or line.startswith("#"):
+                    continue
+                fields = [field.strip() for field in line.split("|")]
+                if len(fields) != 3 or not all(fields):
+                    sys.exit(f"{name}:{number}: not GLOB | CLASS | reason")
+                if fields[0].split("/")[0] in families:
+                    lines.append(line)
+    return lines
+
+
+def replay(tmp, families):
+    """What golden.py says about the monitor."""
+    monitor = os.path.join(tmp, "firecracker")
+    scenarios = os.path.join(tmp, "selected.py")
+    list_path = os.path.join(tmp, "excuses")
+    os.symlink(MAYFLY, monitor)
+    with open(scenarios, "w", encoding="utf-8") as f:
+        f.write(SELECTED.format(path=os.path.join(GOLDEN, "scenarios.py"),
+                                families=families))
+    with open(list_path, "w", encoding="utf-8") as f:
+        f.writelines(excuses(families))
+    done = subprocess.run(
+        [sys.executable, "-B", os.path.join(GOLDEN, "golden.py"), "check",
+         monitor, scenarios,
+         os.path.join(GOLDEN, "firecracker-1.16.1.json"),
+         "--ignore", IGNORED, "--except", list_path],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    return done.returncode, done.stdout.decode("utf-8", "replace")
+
+
+def explain(text):
+    """As lines that TAP takes for comments."""
+    for line in text.splitlines():
+        print("# " + line[:1000])
+
+
+def report(code, output, families):
+    """A point a family, one for the lists and one for the whole."""
+    verdicts = []
+    for family in families:
+        found = re.search(rf"^{family} +(.*)$", output, re.M)
+        tally = found[1] if found else "not run"
+        verdicts.append((bool(found) and "failed" not in tally and
+                         "passed" in tally, f"{family}: {tally}"))
+    unused = re.findall(r"^excuse never needed: .*$", output, re.M)
+    verdicts.append((not unused, "no excuse without a difference"))
+    verdicts.append((code == 0, "golden.py agrees"))
+    print(f"1..{len(verdicts)}")
+    for n, (good, text) in enumerate(verdicts, 1):
+        print(f"{'ok' if good else 'not ok'} {n} - {text}")
+    if not all(good for good, _ in verdicts):
+        explain(output)
+        return 1
+    return 0
+
+
+def main():
+    """See above."""
+    families = sys.argv[1:] or FAMILIES
+    if not os.path.exists(os.path.join(GOLDEN, "golden.py")):
+        print("golden: no recorded transcripts ($MAYFLY_GOLDEN)")
+        return 77
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        print("kvm: cannot open /dev/kvm")
+        return 77
+    # Short, because paths of sockets are in it.
+    with tempfile.TemporaryDirectory(prefix="g", dir="/tmp") as tmp:
+        return report(*replay(tmp, families), families)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
