@@ -171,6 +171,10 @@ fmt:
 	$(call need,clang-format)
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
+install: all
+	install -D -m 755 $(B)/bin/mayfly $(DESTDIR)$(PREFIX)/bin/mayfly
+	ln -sf mayfly $(DESTDIR)$(PREFIX)/bin/firecracker
+
 clean:
 	rm -rf build
 

@@ -127,9 +127,4 @@ int start_build(struct api *a, struct err *e);
 void start_finish(struct api *a);
 void start_failed(struct api *a);
 
-/* ---- the configuration file (config_file.c), before the loop runs ---- */
-
-int config_file_apply(struct api *a, const char *text, size_t len,
-		      struct err *e);
-
 #endif

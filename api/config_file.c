@@ -60,7 +60,7 @@ int config_file_read(const char *path, char **text, size_t *len, struct err *e)
 static int apply_cpu(struct config *c, struct body_cpu_config *b, struct err *e)
 {
 	cleanup_free char *text = NULL;
-	size_t len;
+	size_t len = 0;
 	int ret;
 
 	if (b->path.s) {

@@ -13,8 +13,9 @@
 #include "base/err.h"
 #include "base/log.h"
 
-#define SECTOR_BYTES 512
-#define LOCK_TRIES   10
+#define SECTOR_BYTES  512
+#define LOCK_TRIES    10
+#define LOCK_PAUSE_NS 10000000
 
 bool drive_lock(const struct drive_file *f, bool read_only)
 {
@@ -33,7 +34,7 @@ bool drive_lock(const struct drive_file *f, bool read_only)
  */
 static bool lock_soon(const struct drive_file *f, bool read_only)
 {
-	const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
 	bool locked = false;
 
 	for (int i = 0; !locked && i < LOCK_TRIES; i++) {
@@ -107,7 +108,7 @@ int drive_open(const struct config *c, const struct text *path, bool read_only,
 	       bool exclusive, struct drive_file *f, struct err *e)
 {
 	cleanup_fd int fd = -1;
-	struct stat st;
+	struct stat st = {0};
 	char os[96];
 	off_t size = 0;
 	int ret;

@@ -58,15 +58,15 @@ static int args_failed(const struct args_fault *f)
 	return fail(f->text, f->debug, f->exit_code);
 }
 
-static int run_failed(const struct api *a, const char *text)
+static int run_failed(const struct api *a, const char *why)
 {
-	char line[ERR_TEXT_BYTES + 64];
+	char text[ERR_TEXT_BYTES + 64];
 
-	(void)snprintf(line, sizeof(line), "%s error: %s",
+	(void)snprintf(text, sizeof(text), "%s error: %s",
 		       a->args->no_api ? "RunWithoutApiError"
 				       : "RunWithApiError",
-		       text);
-	return fail(line, text, 1);
+		       why);
+	return fail(text, why, 1);
 }
 
 /* --describe-snapshot: this version writes none, so it knows none. */
@@ -135,9 +135,9 @@ static int set_up_log(const struct args *args, struct err *e)
 	return 0;
 }
 
-static int set_up_metrics(struct api *a, struct err *e)
+static int set_up_metrics(struct api *a, const struct args *args, struct err *e)
 {
-	struct text path = {.s = (char *)(uintptr_t)a->args->metrics_path};
+	struct text path = {.s = (char *)(uintptr_t)args->metrics_path};
 
 	if (!path.s)
 		return 0;
@@ -304,7 +304,7 @@ static int start(struct api *a, struct args *args)
 	if (set_up_log(args, &e) < 0)
 		return fail(e.text, e.text, 1);
 	log_info("Running " SELF " v%s", FIRECRACKER_VERSION);
-	if (set_up_metrics(a, &e) < 0)
+	if (set_up_metrics(a, args, &e) < 0)
 		return fail(e.text, e.text, 1);
 	if (args_check_numbers(args, &fault) < 0)
 		return args_failed(&fault);

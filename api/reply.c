@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "api/quote.h"
+#include "api/utf8.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -41,7 +42,11 @@ void api_json(struct api *a, struct cJSON *tree)
 
 static void fault(struct api *a, const char *text)
 {
-	cleanup_free char *quoted = quote_json(text, strlen(text));
+	size_t bad;
+	/* An error that was too long for its buffer may end in half a letter.
+	 */
+	size_t len = utf8_prefix(text, strlen(text), &bad);
+	cleanup_free char *quoted = quote_json(text, len);
 	cleanup_free char *body = NULL;
 	int n = -1;
 

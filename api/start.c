@@ -167,6 +167,19 @@ static void attach_metrics(struct api *a)
 	loop_timer_set(a->loop, &a->flush_timer, clock_now_ns() + FLUSH_NS);
 }
 
+static void limit_serial(const struct api *a)
+{
+	const struct body_serial *b = &a->config.serial;
+	struct bucket limit;
+
+	if (!b->has_rate_limiter)
+		return;
+	bucket_init(&limit, b->rate_limiter.size,
+		    b->rate_limiter.one_time_burst, b->rate_limiter.refill_time,
+		    clock_now_ns());
+	serial_limit(&a->vm->serial, &limit);
+}
+
 void start_finish(struct api *a)
 {
 	struct vm *vm = a->vm_starting;
@@ -179,6 +192,7 @@ void start_finish(struct api *a)
 		virtio_listen(vm->dev[i]);
 	for (unsigned int i = 0; i < a->config.n_drives; i++)
 		fd_close(&a->config.drive[i].file.blk.fd);
+	limit_serial(a);
 	console_open(to_file);
 	serial_connect(&vm->serial, STDIN_FILENO,
 		       to_file ? FD_SERIAL : STDOUT_FILENO);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/count.h"
 #include "base/err.h"
 #include "base/num.h"
@@ -79,7 +80,9 @@ static bool out_put(struct serial *s, uint8_t byte)
 {
 	bool post = !s->flush_posted;
 
-	if (s->out_head - s->out_tail == SERIAL_RING_BYTES) {
+	if (s->out_head - s->out_tail == SERIAL_RING_BYTES ||
+	    (bucket_limits(&s->limit) &&
+	     !bucket_take(&s->limit, 1, clock_now_ns()))) {
 		count_add(&s->counts.dropped_bytes, 1);
 		return false;
 	}
@@ -434,6 +437,11 @@ int serial_init(struct serial *s, struct loop *l, const struct irq *irq,
 		return err_sys(e, "Serial output ring");
 	s->out = ring;
 	return 0;
+}
+
+void serial_limit(struct serial *s, const struct bucket *limit)
+{
+	s->limit = *limit;
 }
 
 void serial_connect(struct serial *s, int in_fd, int out_fd)

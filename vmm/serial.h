@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bucket.h"
 #include "base/loop.h"
 #include "vmm/bus.h"
 
@@ -27,7 +28,7 @@ struct irq;
 
 struct serial_counts {
 	uint64_t errors, flushes, missed_reads, missed_writes, reads, writes;
-	uint64_t dropped_bytes;
+	uint64_t dropped_bytes; /* by a full ring or by the rate limit */
 };
 
 struct serial {
@@ -41,6 +42,7 @@ struct serial {
 	uint8_t in[SERIAL_FIFO_BYTES];
 	uint32_t in_head, in_len;
 	/* output ring, under the lock */
+	struct bucket limit; /* of output, in bytes */
 	uint8_t *out;
 	uint32_t out_head, out_tail;
 	bool flush_posted;
@@ -59,6 +61,9 @@ struct serial {
 
 int serial_init(struct serial *s, struct loop *l, const struct irq *irq,
 		struct err *e);
+
+/* Drop output beyond this rate: tokens are bytes. Before vCPUs run. */
+void serial_limit(struct serial *s, const struct bucket *limit);
 
 /*
  * Loop: connect to descriptors (-1: none). Both must be non-blocking; both are

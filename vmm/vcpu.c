@@ -22,7 +22,7 @@
 #include "vmm/vm.h"
 
 #define KICK_SIGNAL  SIGRTMIN
-#define STACK_BYTES  (64 * 1024)
+#define STACK_BYTES  65536
 #define IO_MAX_BYTES 8
 
 /*

@@ -106,7 +106,7 @@ struct vm {
 };
 
 /* Loop thread. cfg is copied; its borrowed parts must live as long. */
-int vm_new(struct vm **vm, struct loop *l, const struct vm_config *cfg,
+int vm_new(struct vm **out, struct loop *l, const struct vm_config *cfg,
 	   struct err *e);
 
 /*

@@ -10,6 +10,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/bucket.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/num.h"
@@ -123,6 +125,21 @@ static void output_past_a_full_reader_is_dropped_and_counted(void **state)
 	turn(f);
 	assert_int_equal(read(f->out[0], buf, sizeof(buf)), 1);
 	assert_int_equal(buf[0], 'y');
+}
+
+static void output_beyond_the_rate_limit_is_dropped(void **state)
+{
+	struct fixture *f = *state;
+	struct bucket limit;
+	char buf[64];
+
+	bucket_init(&limit, 10, 2, 3600 * 1000, clock_now_ns());
+	serial_limit(&f->serial, &limit);
+	for (int i = 0; i < 100; i++)
+		wr(f, DATA, 'r');
+	turn(f);
+	assert_int_equal(read(f->out[0], buf, sizeof(buf)), 12);
+	assert_int_equal(f->serial.counts.dropped_bytes, 88);
 }
 
 static void input_interrupts_and_is_read_in_order(void **state)
@@ -277,6 +294,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(output_reaches_the_host),
 		T(output_past_a_full_reader_is_dropped_and_counted),
+		T(output_beyond_the_rate_limit_is_dropped),
 		T(input_interrupts_and_is_read_in_order),
 		T(input_beyond_the_fifo_waits_and_none_is_lost),
 		T(end_of_input_is_no_end),
