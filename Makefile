@@ -132,20 +132,31 @@ include guest/rules.mk
 
 # ---- what people type: each installs what it needs, then goes on ----
 
+ASAN = $(foreach l,$(LAYERS),$(patsubst tests/%.c,build/asan/tests/%,$(wildcard tests/$(l)/test_*.c)))
 TSAN = $(foreach t,base/test_loop base/test_loop_socket base/test_worker \
-	vmm/test_vm virtio/test_threads,build/tsan/tests/$(t))
-BOOT_TESTS = $(wildcard tests/boot/*.py tests/golden/run.*)
+	vmm/test_vm virtio/test_threads virtio/test_threads_blk,build/tsan/tests/$(t))
+BOOT = tests/golden/run.py $(foreach t,api_contract process_contract nano \
+	syscalls linux_boot,tests/boot/$(t).py)
 need = @tools/need.sh $(1)
 again = @$(MAKE) --no-print-directory
 
-test:
+test soak:
 	$(call need,@build @test @linux)
-	$(again) all guests
+	$(again) all guests test-tools
 	$(again) SAN=1 unit-programs
 	$(again) SAN=thread $(TSAN)
-	$(again) run-tests
-run-tests:
-	@tools/run-tests.sh -j 2 $(UNIT_ASAN) -t 300 $(TSAN) -j 1 -t 600 $(BOOT)
+	$(again) run-$@
+run-test:
+	@tools/run-tests.sh -j 2 -t 120 $(ASAN) $(TSAN) -j 1 -t 600 $(BOOT)
+run-soak:
+	@MAYFLY_SOAK=1 tools/run-tests.sh -j 2 -t 1800 $(ASAN) $(TSAN) -j 1 $(BOOT)
+
+test-tools: $(B)/bin/callwatch $(B)/tests/no_uring
+$(B)/bin/callwatch: $(wildcard tools/syscalls/*.[ch]) base/fds.h
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -g -O2 $(WARN) -o $@ $(filter %.c,$^) -lseccomp
+$(B)/tests/no_uring: tests/boot/no_uring.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -g -O2 $(WARN) -o $@ $<
 
 guests: $(NANO) linux-guest
 
@@ -178,7 +189,7 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test run-tests guests demo bench fuzz check fmt soak install clean \
-	unit-programs fuzz-programs linux-guest
+.PHONY: all test soak run-test run-soak test-tools guests demo bench fuzz check \
+	fmt install clean unit-programs fuzz-programs linux-guest
 .SECONDARY:
 -include $(shell find $(B)/obj build/fuzz/obj build/guest/obj -name '*.d' 2>/dev/null)

@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/worker.h"
+#include "vmm/probe.h"
 #include "vmm/vm.h"
 
 struct cJSON;
@@ -71,6 +72,7 @@ struct api {
 	uint64_t start_cpu_us;
 	struct blk_swap swap; /* of PATCH /drives */
 	struct call call;
+	struct probe probe;
 	struct loop_timer flush_timer; /* of the metrics, once a minute */
 	int exit_code;		       /* once the loop has stopped */
 };

@@ -219,6 +219,10 @@ static int set_up(struct api *a, const char *config, size_t config_len,
 	if (ret < 0)
 		return ret;
 	worker_attach(a->worker, a->loop);
+	/* Enables the ring: the last call that the filters will forbid. */
+	ret = loop_turn(a->loop, 0);
+	if (ret < 0)
+		return err_code(e, ret, "Event loop");
 	if (!a->args->no_api) {
 		fd = serve(a, e);
 		if (fd < 0)
@@ -228,6 +232,7 @@ static int set_up(struct api *a, const char *config, size_t config_len,
 		log_line(LOG_INFO, "fc_api", __FILE__, __LINE__,
 			 "API server started.");
 	}
+	probe_start(&a->probe, a->worker);
 	return config ? start_from_file(a, config, config_len, e) : 0;
 }
 
@@ -271,9 +276,8 @@ static int run(struct api *a)
 	return finish(a);
 }
 
-static void note_start(struct api *a)
+static void note_start(struct api *a, const struct args *args)
 {
-	const struct args *args = a->args;
 	uint64_t now_us = clock_now_ns() / NS_PER_US;
 	uint64_t cpu_us = clock_process_cpu_us();
 	struct metrics_api *m = &a->metrics->api;
@@ -311,7 +315,7 @@ static int start(struct api *a, struct args *args)
 	missing = missing_part(args);
 	if (missing)
 		return fail(missing, missing, 1);
-	note_start(a);
+	note_start(a, args);
 	return run(a);
 }
 

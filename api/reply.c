@@ -43,8 +43,7 @@ void api_json(struct api *a, struct cJSON *tree)
 static void fault(struct api *a, const char *text)
 {
 	size_t bad;
-	/* An error that was too long for its buffer may end in half a letter.
-	 */
+	/* A text that was too long for struct err may end in half a letter. */
 	size_t len = utf8_prefix(text, strlen(text), &bad);
 	cleanup_free char *quoted = quote_json(text, len);
 	cleanup_free char *body = NULL;

@@ -41,7 +41,7 @@ static int make_root_arg(struct api *a, struct err *e)
 	return err_code(e, -ENOMEM, "Root drive");
 }
 
-static struct vm_config make_vm_config(const struct api *a)
+static struct vm_config make_vm_config(struct api *a)
 {
 	const struct config *c = &a->config;
 	struct vm_config v = {
@@ -55,6 +55,7 @@ static struct vm_config make_vm_config(const struct api *a)
 		.initrd_fd = c->boot.initrd_fd,
 		.boot_args = c->boot.body.boot_args.s,
 		.root_arg = a->root_arg,
+		.probe = &a->probe,
 		.boot_timer = a->args->boot_timer,
 		.start_us = a->start_us,
 		.start_cpu_us = a->start_cpu_us,

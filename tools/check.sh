@@ -26,7 +26,7 @@ FLAGS="-std=c11 -D_GNU_SOURCE -I. -Wall -Wextra -Wpedantic -Wshadow
 	-Wimplicit-fallthrough -Wno-missing-field-initializers"
 flags_of() {
 	case $1 in
-	guest/nano/*) echo $FLAGS -ffreestanding -fno-builtin ;;
+	guest/nano/*) echo $FLAGS -ffreestanding -Wno-unused-parameter ;;
 	*) echo $FLAGS ;;
 	esac
 }
@@ -74,16 +74,11 @@ step_format() {
 		"$CLANG_FORMAT" --dry-run -Werror --ferror-limit=3
 }
 
-# Not one of the checks: what `make fmt` runs.
-step_fmt() {
-	sources | grep '\.[ch]$' | xargs -r "$CLANG_FORMAT" -i
-}
-
-# Run "$1 FILE FLAGS..." for each C file that did not pass before.
+# Run "$1 FILE FLAGS..." for each C file named on stdin that did not pass before.
 each_file() {
 	local tool=$1 f
 	mkdir -p "$STAMPS/$tool"
-	for f in $(sources | grep '\.c$'); do
+	while read -r f; do
 		echo "$tool $f $(flags_of "$f")"
 	done | xargs -r -P "$JOBS" -L 1 bash -c 'one_file "$@"' one_file
 }
@@ -121,11 +116,13 @@ export CC
 export -f one_file run_tidy run_analyzer
 
 step_tidy() {
-	each_file tidy
+	sources | grep '\.c$' | each_file tidy
 }
 
+# Not the tests: gcc does not know that cmocka's asserts do not return, and they
+# run under ASan and UBSan.
 step_analyzer() {
-	each_file analyzer
+	sources | grep '\.c$' | grep -v '^tests/' | each_file analyzer
 }
 
 # missingIncludeSystem: it brings its own idea of libc. Other suppressions stand

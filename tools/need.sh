@@ -12,9 +12,9 @@ group() {
 	case $1 in
 	@build) echo gcc make libc6-dev liburing-dev libcjson-dev dpkg-dev ;;
 	@test) echo gcc make libc6-dev liburing-dev libcjson-dev libcmocka-dev \
-		python3 binutils curl e2fsprogs ;;
+		libseccomp-dev iproute2 python3 binutils curl e2fsprogs ;;
 	@check) echo gcc git clang-tidy clang-format cppcheck liburing-dev \
-		libcjson-dev libcmocka-dev ;;
+		libseccomp-dev libcjson-dev libcmocka-dev ;;
 	@fuzz) echo clang libclang-rt-dev liburing-dev libcjson-dev ;;
 	@demo) echo gcc make curl e2fsprogs ;;
 	@linux) echo gcc make flex bison bc libelf-dev libssl-dev zstd cpio \

@@ -15,6 +15,7 @@
 #include "base/fds.h"
 #include "base/log.h"
 #include "vmm/cmdline.h"
+#include "vmm/probe.h"
 #include "vmm/vm.h"
 #include "vmm/x86/boot.h"
 
@@ -203,9 +204,30 @@ static int configure_vcpu(struct vm *vm, unsigned int i, struct err *e)
 	return ret;
 }
 
+static int read_and_build_cpuid(struct vm *vm, struct err *e)
+{
+	struct cpu_host host = {0};
+	int ret = cpu_host_read(&host, FD_KVM, e);
+
+	if (ret == 0)
+		ret = cpuid_build(&vm->cpuid, &host, &vm->cfg.cpu, e);
+	return ret;
+}
+
+static int build_cpuid(struct vm *vm, struct err *e)
+{
+	const struct cpu_host *host = NULL;
+
+	if (vm->cfg.probe)
+		host = probe_get(vm->cfg.probe);
+	if (!host)
+		return read_and_build_cpuid(vm, e);
+	return cpuid_build(&vm->cpuid, host, &vm->cfg.cpu, e);
+}
+
 static int configure_vcpus(struct vm *vm, struct err *e)
 {
-	int ret = cpuid_build(&vm->cpuid, FD_KVM, &vm->cfg.cpu, e);
+	int ret = build_cpuid(vm, e);
 
 	for (unsigned int i = 0; ret == 0 && i < vm->cfg.cpu.n_vcpus; i++)
 		ret = configure_vcpu(vm, i, e);

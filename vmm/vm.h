@@ -29,6 +29,7 @@
 #include "vmm/x86/layout.h"
 
 struct err;
+struct probe;
 struct virtio_dev;
 
 /* A virtio-mmio window: its address, its line, its doorbells. */
@@ -47,7 +48,8 @@ struct vm_config {
 	const char *boot_args; /* NULL: the default */
 	const char *root_arg;  /* "root=/dev/vda rw", NULL: none */
 	bool boot_timer;
-	uint64_t start_us; /* of the process, for the boot timer */
+	struct probe *probe; /* started; NULL: vm_build() reads for itself */
+	uint64_t start_us;   /* of the process, for the boot timer */
 	uint64_t start_cpu_us;
 };
 

@@ -10,7 +10,6 @@
 #define MPTABLE_EBDA 0x9fc00UL
 
 #define SDT_HEADER   36
-#define FADT_DSDT    40
 #define FADT_X_DSDT  140
 #define MADT_ENTRIES 44
 #define AML_REACH    256 /* a _CRS is this close to its _HID */
@@ -63,13 +62,9 @@ static const uint8_t *find_table(const char *signature, uint32_t bytes)
 
 static const uint8_t *find_dsdt(void)
 {
-	const uint8_t *fadt = find_table("FACP", FADT_DSDT + 4);
-	if (!fadt)
-		return NULL;
-	uint64_t gpa = get32(fadt + FADT_DSDT);
-	if (gpa == 0 && get32(fadt + 4) >= FADT_X_DSDT + 8)
-		gpa = get64(fadt + FADT_X_DSDT);
-	return check_table(gpa, "DSDT", SDT_HEADER);
+	const uint8_t *fadt = find_table("FACP", FADT_X_DSDT + 8);
+	return fadt ? check_table(get64(fadt + FADT_X_DSDT), "DSDT", SDT_HEADER)
+		    : NULL;
 }
 
 void acpi_list_virtio(void (*found)(uint64_t gpa, uint32_t gsi))
@@ -97,43 +92,31 @@ void acpi_list_virtio(void (*found)(uint64_t gpa, uint32_t gsi))
 	}
 }
 
-static uint32_t list_by_madt(uint8_t *apic_id, uint32_t max)
+uint32_t acpi_count_by_madt(void)
 {
 	const uint8_t *madt = find_table("APIC", MADT_ENTRIES);
 	uint32_t n = 0;
 	uint32_t i = MADT_ENTRIES;
 	while (madt && i + 8 <= get32(madt + 4) && madt[i + 1]) {
-		const uint8_t *e = madt + i;
-		if (e[0] == 0 && (get32(e + 4) & 1) && n < max)
-			apic_id[n++] = e[3];
-		i += e[1];
+		n += madt[i] == 0 && (madt[i + 4] & 1);
+		i += madt[i + 1];
 	}
 	return n;
 }
 
-static uint32_t list_by_mptable(uint8_t *apic_id, uint32_t max)
+uint32_t acpi_count_by_mptable(void)
 {
 	uint64_t gpa = search(MPTABLE_EBDA, MPTABLE_EBDA + 1024, "_MP_", 4);
-	if (gpa == 0)
-		gpa = search(RSDP_START, RSDP_END, "_MP_", 4);
-	if (gpa == 0 || sum((const uint8_t *)gpa, 16))
+	const uint8_t *pointer = (const uint8_t *)gpa;
+	if (gpa == 0 || sum(pointer, 16))
 		return 0;
-	const uint8_t *t =
-		(const uint8_t *)(uint64_t)get32((const uint8_t *)gpa + 4);
+	const uint8_t *t = (const uint8_t *)(uint64_t)get32(pointer + 4);
 	uint32_t bytes = get32(t + 4) & 0xffff;
 	if (memcmp(t, "PCMP", 4) != 0 || sum(t, bytes))
 		return 0;
 	uint32_t n = 0;
 	/* A processor entry is 20 bytes, every other kind is 8. */
-	for (uint32_t i = 44; i + 8 <= bytes; i += t[i] ? 8 : 20) {
-		if (t[i] == 0 && (t[i + 3] & 1) && n < max)
-			apic_id[n++] = t[i + 1];
-	}
+	for (uint32_t i = 44; i + 8 <= bytes; i += t[i] ? 8 : 20)
+		n += t[i] == 0 && (t[i + 3] & 1);
 	return n;
-}
-
-uint32_t acpi_list_cpus(uint8_t *apic_id, uint32_t max)
-{
-	uint32_t n = list_by_madt(apic_id, max);
-	return n ? n : list_by_mptable(apic_id, max);
 }

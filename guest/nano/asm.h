@@ -4,7 +4,6 @@
 #define NANO_ASM_H
 
 #define SEL_CODE0  0x08
-#define SEL_DATA0  0x10
 #define SEL_CODE3  0x1b /* with RPL 3 */
 #define SEL_DATA3  0x23
 #define SEL_CODE32 0x28
@@ -18,10 +17,9 @@
 #define CPU_STACK3_TOP 14848
 
 #define STUB_BYTES 16
-#define N_VECTORS  0x48
+#define N_VECTORS  0x50 /* the last one is the spurious one */
 #define VEC_GSI0   0x20 /* GSI n is vector 0x20 + n */
 #define VEC_TIMER  0x40
-#define VEC_WAKE   0x41
 
 #define GPA_TRAMPOLINE	 0x8000
 #define TRAMPOLINE_BYTES 64
@@ -29,6 +27,7 @@
 #define LAPIC_EOI	 0xb0
 
 #define PORT_COM1 0x3f8
+#define COM1_FCR  2
 
 #define RFLAGS_CPL3 0x202 /* interrupts on */
 

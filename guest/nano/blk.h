@@ -42,17 +42,14 @@ struct blk_range {
 	uint32_t sectors, flags;
 };
 
-/* A drive from open to close; its memory is given back at close. */
+/* A drive from open to close. */
 struct blk {
 	struct vdev *dev;
 	struct vq q;
 	uint64_t sectors;
-	uint64_t mark;
 };
 
 const char *blk_open(struct blk *b, struct vdev *dev);
-void blk_close(struct blk *b);
-
 /*
  * One request with one buffer (NULL: none). Returns the status byte, -1 if no
  * answer came, with the used length in *used (may be NULL).
@@ -71,11 +68,10 @@ struct blk_job {
 	uint64_t ns;	/* of time, 0: no limit */
 	bool pattern;	/* write it, or verify it */
 	uint64_t seed;
-	/* Read bytes in order (depth 1), for a checksum. */
-	void (*sink)(void *arg, const void *p, uint32_t bytes);
-	void *sink_arg;
+	bool sum; /* read in order (depth 1) */
 	/* The result. */
 	uint64_t done, took_ns;
+	uint32_t crc;
 };
 
 /* "" or what went wrong. */

@@ -40,16 +40,6 @@ struct piece piece_cut(struct piece *rest, char separator)
 	return p;
 }
 
-bool cmdline_has(const char *word)
-{
-	struct piece rest = cmdline;
-	while (rest.len) {
-		if (piece_is(piece_cut(&rest, ' '), word))
-			return true;
-	}
-	return false;
-}
-
 struct piece cmdline_value(const char *key, unsigned int n)
 {
 	struct piece rest = cmdline;
@@ -60,7 +50,7 @@ struct piece cmdline_value(const char *key, unsigned int n)
 		size_t skip = length(key);
 		return (struct piece){word.s + skip, word.len - skip};
 	}
-	return (struct piece){cmdline.s, 0};
+	return (struct piece){NULL, 0};
 }
 
 static unsigned int digit(char c)
@@ -83,15 +73,7 @@ uint64_t piece_number(struct piece p, uint64_t otherwise)
 	size_t i = 0;
 	for (; i < p.len && digit(p.s[i]) < base; i++)
 		v = v * base + digit(p.s[i]);
-	if (i == 0)
-		return otherwise;
-	if (i < p.len && p.s[i] == 'K')
-		v <<= 10;
-	else if (i < p.len && p.s[i] == 'M')
-		v <<= 20;
-	else if (i < p.len && p.s[i] == 'G')
-		v <<= 30;
-	return v;
+	return i ? v : otherwise;
 }
 
 uint64_t piece_next(struct piece *rest, uint64_t otherwise)

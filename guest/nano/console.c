@@ -4,12 +4,13 @@
 #include <stdarg.h>
 
 #define COM1_IER 1
-#define COM1_FCR 2
 #define COM1_MCR 4
 #define COM1_LSR 5
 #define LSR_DATA 0x01
 #define LSR_THRE 0x20
 #define GSI_COM1 4
+
+#define END_OF_INPUT 4 /* Ctrl-D */
 
 #define FIFO_BYTES 16
 #define LINE_BYTES 256
@@ -17,19 +18,12 @@
 /* What was printed and not yet sent; a line goes out in FIFO-sized pieces. */
 static char line[LINE_BYTES];
 static size_t line_len;
-static bool fifo_on;
 
 static void send(const char *s, size_t n)
 {
-	if (!fifo_on)
-		out8(PORT_COM1 + COM1_FCR, 0x01);
-	fifo_on = true;
-	for (size_t i = 0; i < n; i++) {
-		while (i % FIFO_BYTES == 0 &&
-		       !(in8(PORT_COM1 + COM1_LSR) & LSR_THRE))
-			pause();
-		out8(PORT_COM1, (uint8_t)s[i]);
-	}
+	while (!(in8(PORT_COM1 + COM1_LSR) & LSR_THRE))
+		pause();
+	__asm__ volatile("rep outsb" : "+S"(s), "+c"(n) : "d"(PORT_COM1) : "memory");
 }
 
 static void put(char c)
@@ -52,8 +46,10 @@ static void put_number(uint64_t v, unsigned int base)
 		put(digits[--n]);
 }
 
-static void print_list(const char *fmt, va_list args)
+void print(const char *fmt, ...)
 {
+	va_list args;
+	va_start(args, fmt);
 	for (; *fmt; fmt++) {
 		if (*fmt != '%') {
 			put(*fmt);
@@ -61,24 +57,18 @@ static void print_list(const char *fmt, va_list args)
 		}
 		bool wide = *++fmt == 'l';
 		fmt += wide;
+		unsigned int base = *fmt == 'x' ? 16 : 10;
 		if (*fmt == 'c') {
 			put((char)va_arg(args, int));
 		} else if (*fmt == 's') {
 			for (const char *s = va_arg(args, char *); *s; s++)
 				put(*s);
+		} else if (wide) {
+			put_number(va_arg(args, uint64_t), base);
 		} else {
-			put_number(wide ? va_arg(args, uint64_t)
-					: va_arg(args, uint32_t),
-				   *fmt == 'x' ? 16 : 10);
+			put_number(va_arg(args, uint32_t), base);
 		}
 	}
-}
-
-void print(const char *fmt, ...)
-{
-	va_list args;
-	va_start(args, fmt);
-	print_list(fmt, args);
 	va_end(args);
 }
 
@@ -97,30 +87,18 @@ const char *order_flood(struct piece args)
 
 const char *order_echo(struct piece args)
 {
-	char buf[LINE_BYTES];
-	size_t len = 0;
 	out8(PORT_COM1 + COM1_MCR, 0x0b); /* DTR, RTS, OUT2: interrupts out */
 	out8(PORT_COM1 + COM1_IER, 0x01);
 	irq_enable(GSI_COM1);
 	print("nano: echo ready\n");
-	for (;;) {
+	for (char c = 0; c != END_OF_INPUT;) {
 		uint32_t seen = irq_seen(GSI_COM1);
-		if (!(in8(PORT_COM1 + COM1_LSR) & LSR_DATA)) {
+		if (in8(PORT_COM1 + COM1_LSR) & LSR_DATA)
+			put(c = (char)in8(PORT_COM1));
+		else
 			irq_wait(GSI_COM1, seen);
-			continue;
-		}
-		char c = (char)in8(PORT_COM1);
-		if (c != '\n' && c != '\r' && len < LINE_BYTES - 1) {
-			buf[len++] = c;
-			continue;
-		}
-		buf[len] = '\0';
-		if (len == 4 && memcmp(buf, "quit", 4) == 0)
-			break;
-		if (len)
-			print("nano: echo %s\n", buf);
-		len = 0;
 	}
 	out8(PORT_COM1 + COM1_IER, 0);
+	put('\n');
 	return "";
 }

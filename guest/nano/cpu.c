@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest/nano/nano.h"
 
-#define LAPIC_ID	 0x20
 #define LAPIC_SPURIOUS	 0xf0
+#define LAPIC_ON	 0x100
 #define LAPIC_ICR_LOW	 0x300
-#define LAPIC_ICR_HIGH	 0x310
 #define LAPIC_LVT_TIMER	 0x320
 #define LAPIC_TIMER_INIT 0x380
 #define LAPIC_TIMER_DIV	 0x3e0
 #define LVT_PERIODIC	 0x20000
-#define ICR_PENDING	 0x1000
+#define ICR_OTHERS	 0xc0000 /* all but this one */
 
 #define GPA_IOAPIC   0xfec00000UL
 #define IOAPIC_TABLE 0x10
 
 #define INTERRUPT_GATE (0x8eULL << 40)
 #define TSS_DESCRIPTOR (0x89ULL << 40)
+
+/* The timer's vector, as if it were a line. */
+#define GSI_TIMER (VEC_TIMER - VEC_GSI0)
 
 /* KVM's APIC bus runs at 1 GHz. The period only wakes; time is the TSC's. */
 #define TIMER_TICKS 10000000
@@ -47,19 +49,16 @@ _Static_assert(offsetof(struct tss, ports) == 104, "hardware");
 
 /* In entry.S. */
 extern uint64_t gdt[];
-extern const uint8_t stubs[], ud_entry[], spurious[];
+extern const uint8_t stubs[], ud_entry[];
 
 /* What entry.S reads and writes. */
 uint64_t idt[256][2] __attribute__((aligned(16)));
-struct fault fault_info;
+struct fault {
+	uint64_t vector, error, rip, cr2;
+} fault_info;
 volatile uint32_t irq_count[N_VECTORS];
 volatile uint32_t cpus_started;
-static struct cpu boot_cpu;
-struct cpu *cpus[MAX_CPUS] = {&boot_cpu};
-
-static void *fault_resume[5];
-static bool fault_expected;
-static bool timer_runs;
+struct cpu cpus[MAX_CPUS];
 
 void cpu_init(uint32_t index);
 void cpu_main(uint32_t index);
@@ -68,9 +67,9 @@ void fault_landing(void);
 /* CPL 0, once on each processor. */
 void cpu_init(uint32_t index)
 {
-	struct tss *tss = &cpus[index]->tss;
+	struct tss *tss = &cpus[index].tss;
 	uint64_t base = (uint64_t)tss;
-	tss->rsp[0] = (uint64_t)cpus[index] + CPU_STACK0_TOP;
+	tss->rsp[0] = (uint64_t)&cpus[index] + CPU_STACK0_TOP;
 	tss->iomap = offsetof(struct tss, ports);
 	tss->ports[IO_PORTS / 8] = 0xff;
 	uint64_t *descriptor = gdt + SEL_TSS / 8 + 2 * index;
@@ -85,7 +84,7 @@ void cpu_main(uint32_t index)
 {
 	if (index == 0)
 		nano_main();
-	smp_wait_for_work();
+	smp_main();
 }
 
 static void set_gate(unsigned int vector, const uint8_t *handler)
@@ -106,14 +105,10 @@ void cpu_setup(void)
 	for (unsigned int v = 0; v < N_VECTORS; v++)
 		set_gate(v, stubs + (size_t)v * STUB_BYTES);
 	set_gate(6, ud_entry);
-	set_gate(0xff, spurious);
-	*lapic(LAPIC_SPURIOUS) = 0x1ff;
-}
-
-void cpu_prepare(uint32_t index)
-{
-	cpus[index] = mem_alloc(sizeof(*cpus[index]));
-	memset(cpus[index], 0, sizeof(*cpus[index]));
+	*lapic(LAPIC_SPURIOUS) = LAPIC_ON | (N_VECTORS - 1);
+	*lapic(LAPIC_TIMER_DIV) = 0xb; /* by 1 */
+	*lapic(LAPIC_LVT_TIMER) = LVT_PERIODIC | VEC_TIMER;
+	*lapic(LAPIC_TIMER_INIT) = TIMER_TICKS;
 }
 
 static void ioapic_write(uint32_t reg, uint32_t v)
@@ -124,7 +119,7 @@ static void ioapic_write(uint32_t reg, uint32_t v)
 
 void irq_enable(uint32_t gsi)
 {
-	ioapic_write(IOAPIC_TABLE + 2 * gsi + 1, (uint32_t)lapic_id() << 24);
+	ioapic_write(IOAPIC_TABLE + 2 * gsi + 1, 0);
 	ioapic_write(IOAPIC_TABLE + 2 * gsi, VEC_GSI0 + gsi);
 }
 
@@ -134,79 +129,47 @@ uint32_t irq_seen(uint32_t gsi)
 }
 
 struct halt {
-	const volatile uint32_t *word;
-	uint32_t value;
+	uint32_t vector, seen;
 };
 
 /* Interrupts are off, so none slips in between the test and the halt. */
-static int64_t halt0(void *arg)
+static void halt0(void *arg)
 {
 	const struct halt *h = arg;
-	if (*h->word == h->value)
+	if (irq_count[h->vector] == h->seen)
 		__asm__ volatile("sti; hlt; cli" : : : "memory");
-	return 0;
-}
-
-void cpu_halt_if(const volatile uint32_t *word, uint32_t value)
-{
-	struct halt h = {word, value};
-	call0(halt0, &h);
-}
-
-static void start_timer(void)
-{
-	if (timer_runs)
-		return;
-	timer_runs = true;
-	*lapic(LAPIC_TIMER_DIV) = 0xb; /* by 1 */
-	*lapic(LAPIC_LVT_TIMER) = LVT_PERIODIC | VEC_TIMER;
-	*lapic(LAPIC_TIMER_INIT) = TIMER_TICKS;
 }
 
 void irq_wait(uint32_t gsi, uint32_t seen)
 {
-	start_timer();
-	cpu_halt_if(&irq_count[VEC_GSI0 + gsi], seen);
+	struct halt h = {VEC_GSI0 + gsi, seen};
+	call0(halt0, &h);
 }
 
 void cpu_idle(void)
 {
-	start_timer();
-	cpu_halt_if(&irq_count[VEC_TIMER], irq_count[VEC_TIMER]);
+	irq_wait(GSI_TIMER, irq_seen(GSI_TIMER));
 }
 
-uint8_t lapic_id(void)
+static void halt_for_ever0(void *arg)
 {
-	return (uint8_t)(*lapic(LAPIC_ID) >> 24);
+	for (;;)
+		__asm__ volatile("hlt");
 }
 
-void lapic_send(uint8_t apic_id, uint32_t icr_low)
+void cpu_halt(void)
 {
-	*lapic(LAPIC_ICR_HIGH) = (uint32_t)apic_id << 24;
-	*lapic(LAPIC_ICR_LOW) = icr_low;
-	while (*lapic(LAPIC_ICR_LOW) & ICR_PENDING)
-		pause();
+	call0(halt_for_ever0, NULL);
 }
 
-bool fault_catch(void (*fn)(uint64_t), uint64_t arg, struct fault *f)
+void ipi_others(uint32_t icr_low)
 {
-	if (__builtin_setjmp(fault_resume)) {
-		*f = fault_info;
-		return true;
-	}
-	fault_expected = true;
-	fn(arg);
-	fault_expected = false;
-	return false;
+	*lapic(LAPIC_ICR_LOW) = ICR_OTHERS | icr_low;
 }
 
 /* entry.S comes here after an exception. */
 void fault_landing(void)
 {
-	if (fault_expected) {
-		fault_expected = false;
-		__builtin_longjmp(fault_resume, 1);
-	}
 	print("nano: FAIL exception vector=%lu error=0x%lx rip=0x%lx "
 	      "cr2=0x%lx\n",
 	      fault_info.vector, fault_info.error, fault_info.rip,
@@ -214,17 +177,13 @@ void fault_landing(void)
 	nano_end();
 }
 
-static int64_t triple_fault0(void *arg)
+static void triple_fault0(void *arg)
 {
-	struct __attribute__((packed)) {
-		uint16_t limit;
-		uint64_t base;
-	} none = {0, 0};
-	__asm__ volatile("lidt %0; ud2" : : "m"(none));
-	return 0;
+	__asm__ volatile("lidt (%0); ud2" : : "r"(arg) : "memory");
 }
 
 void cpu_triple_fault(void)
 {
-	call0(triple_fault0, NULL);
+	static const uint64_t no_table[2];
+	call0(triple_fault0, (void *)(uint64_t)no_table);
 }

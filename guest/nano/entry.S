@@ -59,23 +59,13 @@ to_long_mode:
 	mov %eax, %cr0
 	ljmp $SEL_CODE0, $long_mode
 
-/* A started processor arrives here from the trampoline. */
-start_ap:
-	mov $SEL_DATA0, %eax
-	mov %eax, %ds
-	jmp to_long_mode
-
 	.code64
 long_mode:
 	lidt idt_pointer
 	mov $1, %ebx
 	lock xadd %ebx, cpus_started
-	cmp $MAX_CPUS, %ebx
-	jae halt
-	mov cpus(,%rbx,8), %r12
-	test %r12, %r12
-	jz halt
-	lea CPU_STACK0_TOP(%r12), %rsp
+	imul $CPU_BYTES, %rbx, %r12
+	lea cpus + CPU_STACK0_TOP(%r12), %rsp
 	mov %ebx, %edi
 	call cpu_init
 	/* The interrupt controller of old must not send its vectors. */
@@ -83,17 +73,13 @@ long_mode:
 	out %al, $0x21
 	out %al, $0xa1
 	mov %ebx, %edi
-	lea (CPU_STACK3_TOP - 8)(%r12), %rax
+	lea cpus + CPU_STACK3_TOP - 8(%r12), %rax
 	push $SEL_DATA3
 	push %rax
 	push $RFLAGS_CPL3
 	push $SEL_CODE3
 	push $cpu_main
 	iretq
-halt:
-	cli
-	hlt
-	jmp halt
 
 /* Copied to GPA_TRAMPOLINE; real mode, cs = GPA_TRAMPOLINE / 16. */
 	.code16
@@ -104,14 +90,14 @@ trampoline:
 	mov %cr0, %eax
 	or $1, %al
 	mov %eax, %cr0
-	ljmpl $SEL_CODE32, $start_ap
+	ljmpl $SEL_CODE32, $to_long_mode
 gdt_pointer32:
 	.word gdt_end - gdt - 1
 	.long gdt
 	.org trampoline + TRAMPOLINE_BYTES
 
 /*
- * int64_t call0(int64_t (*fn)(void *), void *arg): run fn at CPL 0 with
+ * void call0(void (*fn)(void *), void *arg): run fn at CPL 0 with
  * interrupts off. The undefined instruction is the gate: unlike software
  * interrupts and SYSCALL it works on every host.
  */
@@ -170,9 +156,6 @@ interrupt:
 	pop %rax
 	add $8, %rsp
 	iretq
-	.globl spurious
-spurious:
-	iretq
 
 /* Note what happened and go on in fault_landing() at CPL 3; no way back. */
 exception:
@@ -196,7 +179,7 @@ exception:
 gdt:
 	.quad 0
 	.quad 0x00af9b000000ffff	/* SEL_CODE0 */
-	.quad 0x00cf93000000ffff	/* SEL_DATA0 */
+	.quad 0x00cf93000000ffff	/* data, CPL 0 */
 	.quad 0x00affb000000ffff	/* SEL_CODE3 */
 	.quad 0x00cff3000000ffff	/* SEL_DATA3 */
 	.quad 0x00cf9b000000ffff	/* SEL_CODE32 */

@@ -6,15 +6,16 @@
  *
  *	hello
  *	devices			what was found
- *	cpus			start all processors, count them
+ *	cpus			start all processors, count them; with the
+ *				word nano.spin the others spin
  *	mem			print the map, check RAM, also above 4 GiB
  *	touch=MIB		dirty that much RAM, one word a page
- *	clock			rate of the TSC and where it is from
+ *	clock			rate of the TSC
  *	boottimer		write 123 to the boot timer
  *	flood=BYTES		to the console
- *	echo			lines from the console, until "quit"
+ *	echo			what the console sends, up to Ctrl-D
  *	tick=N			a line about every 10 ms (0: for ever), halting
- *	spin=MS			on all processors (0: for ever)
+ *	keys=N			that many bytes from the keyboard
  *	blk=N:...		see blkorder.c
  *	fault=...		see fault.c
  *
@@ -38,12 +39,12 @@
 
 #define GPA_BOOT_TIMER	0xc0000000UL
 #define BOOT_TIMER_BYTE 123
+#define PORT_KEYS	0x60
 #define PORT_I8042	0x64
 #define I8042_RESET	0xfe
 #define PORT_SLEEP	0x600
 #define SLEEP_TYPE	5
 #define SLEEP_ENABLE	0x20
-#define TICK_NS		(10 * NS_PER_MS)
 #define END_WAIT_NS	(200 * NS_PER_MS)
 
 /* entry.S sets the one that it was entered with. */
@@ -90,22 +91,30 @@ static const char *order_tick(struct piece args)
 {
 	uint64_t n = piece_number(args, 0);
 	for (uint64_t i = 1; n == 0 || i <= n; i++) {
-		uint64_t start = clock_ns();
-		while (clock_ns() - start < TICK_NS)
-			cpu_idle();
+		cpu_idle();
 		print("nano: tick %lu\n", i);
 	}
 	return "";
 }
 
+static const char *order_keys(struct piece args)
+{
+	for (uint64_t n = piece_number(args, 1); n; cpu_idle()) {
+		for (; n && in8(PORT_I8042) & 1; n--)
+			print("nano: key 0x%x\n", in8(PORT_KEYS));
+	}
+	return "";
+}
+
+#define ORDER(name)                 \
+	{                           \
+#name, order_##name \
+	}
+
 static const struct order orders[] = {
-	{"hello", order_hello},		{"devices", order_devices},
-	{"cpus", order_cpus},		{"mem", order_mem},
-	{"touch", order_touch},		{"clock", order_clock},
-	{"boottimer", order_boottimer}, {"flood", order_flood},
-	{"echo", order_echo},		{"tick", order_tick},
-	{"spin", order_spin},		{"blk", order_blk},
-	{"fault", order_fault},
+	ORDER(hello), ORDER(devices),	ORDER(cpus),  ORDER(mem),  ORDER(touch),
+	ORDER(clock), ORDER(boottimer), ORDER(flood), ORDER(echo), ORDER(tick),
+	ORDER(keys),  ORDER(blk),	ORDER(fault),
 };
 
 static void print_piece(struct piece p)
@@ -134,13 +143,14 @@ static void run(struct piece order)
 _Noreturn void nano_main(void)
 {
 	cpu_setup();
+	out8(PORT_COM1 + COM1_FCR, 1);
 	read_boot_data();
 	virtio_setup();
 	for (unsigned int n = 0;; n++) {
 		struct piece list = cmdline_value("nano.run=", n);
 		if (list.len == 0)
 			break;
-		while (list.len)
+		for (; list.len; mem_release_all())
 			run(piece_cut(&list, ','));
 	}
 	nano_end();

@@ -16,7 +16,7 @@ static struct {
 	uint32_t type;
 } map[REGIONS_MAX];
 static unsigned int n_map;
-static uint64_t free_start, free_end;
+static uint64_t first_free, free_start, free_end;
 
 void mem_add(uint64_t gpa, uint64_t bytes, uint32_t type)
 {
@@ -48,6 +48,7 @@ void mem_map(void)
 		for (; map[i].type == MEM_RAM && gpa < map[i].end; gpa += GIB)
 			map_gib(gpa);
 	}
+	first_free = free_start;
 }
 
 void *mem_alloc(uint64_t bytes)
@@ -62,14 +63,9 @@ void *mem_alloc(uint64_t bytes)
 	return p;
 }
 
-uint64_t mem_mark(void)
+void mem_release_all(void)
 {
-	return free_start;
-}
-
-void mem_release(uint64_t mark)
-{
-	free_start = mark;
+	free_start = first_free;
 }
 
 /* Write a word each `step` bytes of free RAM, then read them back. */
@@ -101,14 +97,9 @@ static const char *walk(uint64_t step, uint64_t count)
 
 const char *order_mem(struct piece args)
 {
-	uint64_t total = 0;
-	for (unsigned int i = 0; i < n_map; i++) {
+	for (unsigned int i = 0; i < n_map; i++)
 		print("nano: mem gpa=0x%lx end=0x%lx type=%u\n", map[i].gpa,
 		      map[i].end, map[i].type);
-		if (map[i].type == MEM_RAM)
-			total += map[i].end - map[i].gpa;
-	}
-	print("nano: mem ram_mib=%lu\n", total >> 20);
 	return walk(HUGE_BYTES, ~0ULL);
 }
 
@@ -138,9 +129,7 @@ int memcmp(const void *a, const void *b, size_t n)
 {
 	const uint8_t *x = a;
 	const uint8_t *y = b;
-	for (size_t i = 0; i < n; i++) {
-		if (x[i] != y[i])
-			return x[i] - y[i];
-	}
-	return 0;
+	for (; n && *x == *y; n--, x++)
+		y++;
+	return n ? *x - *y : 0;
 }

@@ -67,12 +67,11 @@ void mem_add(uint64_t gpa, uint64_t bytes, uint32_t type);
 void mem_map(void);
 
 /*
- * Whole pages from above the image; too little of it ends the guest.
- * mem_release() gives back all that was taken since mem_mark().
+ * Whole pages from above the image, for as long as an order runs; too little of
+ * it ends the guest.
  */
 void *mem_alloc(uint64_t bytes);
-uint64_t mem_mark(void);
-void mem_release(uint64_t mark);
+void mem_release_all(void);
 
 /* -- clock.c: time, by the TSC -------------------------------------------- */
 
@@ -81,8 +80,7 @@ void mem_release(uint64_t mark);
 
 /*
  * Nanoseconds since the first call; any processor. The TSC's rate is what
- * KVM's clock page says (exact, and costs no time); without that page it is
- * measured against the PIT for 10 ms.
+ * KVM's clock page says.
  */
 uint64_t clock_ns(void);
 
@@ -100,10 +98,7 @@ struct piece {
 
 void cmdline_setup(const char *text);
 
-/* Whether the command line holds that word. */
-bool cmdline_has(const char *word);
-
-/* Value of the n-th word that starts with key ("nano.end="); length 0: none. */
+/* What follows the key in the n-th word that starts with it; s NULL: none. */
 struct piece cmdline_value(const char *key, unsigned int n);
 
 /* Cut and return what stands before the next `separator` (or all). */
@@ -111,8 +106,7 @@ struct piece piece_cut(struct piece *rest, char separator);
 
 bool piece_is(struct piece p, const char *s);
 
-/* Decimal or 0x number with an optional K, M or G; `otherwise` if it is none.
- */
+/* Decimal or 0x number; `otherwise` if it is none. */
 uint64_t piece_number(struct piece p, uint64_t otherwise);
 
 /* The same for the next ':'-separated piece of an order. */
@@ -123,45 +117,36 @@ uint64_t piece_next(struct piece *rest, uint64_t otherwise);
 /* Call found() for each virtio-mmio window that the DSDT names. */
 void acpi_list_virtio(void (*found)(uint64_t gpa, uint32_t gsi));
 
-/* APIC ids of usable processors, by MADT, else by MP table; their number. */
-uint32_t acpi_list_cpus(uint8_t *apic_id, uint32_t max);
+/* Usable processors. */
+uint32_t acpi_count_by_madt(void);
+uint32_t acpi_count_by_mptable(void);
 
 /* -- cpu.c: interrupts and exceptions -------------------------------------- */
 
 /* In entry.S: run fn(arg) at CPL 0, interrupts off; any processor. */
-int64_t call0(int64_t (*fn)(void *), void *arg);
+void call0(void (*fn)(void *), void *arg);
 
-/* First call on each processor. */
+/* First call. */
 void cpu_setup(void);
-
-/* Give a processor its stacks before it starts. */
-void cpu_prepare(uint32_t index);
 
 /* How many processors have come to long mode, this one included. */
 extern volatile uint32_t cpus_started;
 
-/* Halt until an interrupt, but not if *word is no longer `value`; any. */
-void cpu_halt_if(const volatile uint32_t *word, uint32_t value);
+/* Halt with interrupts off. */
+void cpu_halt(void);
 
-/* Halt until a timer of about 10 ms, or another interrupt. */
+/* Halt until the timer of about 10 ms, or another interrupt. */
 void cpu_idle(void);
 
-/* Route an edge-triggered line to this processor; how often it came. */
+/* Route an edge-triggered line to the first processor; how often it came. */
 void irq_enable(uint32_t gsi);
 uint32_t irq_seen(uint32_t gsi);
 
 /* cpu_idle(), but not if irq_seen(gsi) is no longer `seen`. */
 void irq_wait(uint32_t gsi, uint32_t seen);
 
-uint8_t lapic_id(void);
-void lapic_send(uint8_t apic_id, uint32_t icr_low);
-
-struct fault {
-	uint64_t vector, error, rip, cr2;
-};
-
-/* Run fn(arg); true if it ended in an exception, which is then in *f. */
-bool fault_catch(void (*fn)(uint64_t), uint64_t arg, struct fault *f);
+/* An interrupt to all other processors. */
+void ipi_others(uint32_t icr_low);
 
 /* Undefined instruction without an interrupt table. */
 void cpu_triple_fault(void);
@@ -169,7 +154,7 @@ void cpu_triple_fault(void);
 /* -- smp.c: the other processors ------------------------------------------- */
 
 /* Where the other processors go. */
-_Noreturn void smp_wait_for_work(void);
+_Noreturn void smp_main(void);
 
 /* -- orders, each with the module that it belongs to; see main.c ----------- */
 
@@ -186,7 +171,6 @@ const char *order_echo(struct piece args);
 const char *order_fault(struct piece args);
 const char *order_flood(struct piece args);
 const char *order_mem(struct piece args);
-const char *order_spin(struct piece args);
 const char *order_touch(struct piece args);
 
 _Noreturn void nano_main(void);

@@ -54,7 +54,7 @@ static void add_window(uint64_t gpa, uint32_t gsi)
 	d.id = get(&d, MMIO_DEVICE_ID);
 	if (d.id == 0)
 		return;
-	d.poll = cmdline_has("nano.poll");
+	d.poll = cmdline_value("nano.poll", 0).s != NULL;
 	if (!d.poll)
 		irq_enable(gsi);
 	devs[n_devs++] = d;
@@ -77,7 +77,7 @@ static void add_words(void)
 
 void virtio_setup(void)
 {
-	if (cmdline_has("acpi"))
+	if (cmdline_value("acpi", 0).s)
 		acpi_list_virtio(add_window);
 	else
 		add_words();
@@ -151,9 +151,9 @@ const char *vdev_open(struct vdev *d, uint64_t want)
 		d->offered |= (uint64_t)get(d, MMIO_FEATURES) << 32 * i;
 	}
 	want |= 1ULL << VIRTIO_F_VERSION_1;
-	if (!cmdline_has("nano.noeventidx"))
+	if (!cmdline_value("nano.noeventidx", 0).s)
 		want |= 1ULL << VIRTIO_F_EVENT_IDX;
-	if (!cmdline_has("nano.noindirect"))
+	if (!cmdline_value("nano.noindirect", 0).s)
 		want |= 1ULL << VIRTIO_F_INDIRECT;
 	d->features = d->offered & want;
 	for (uint32_t i = 0; i < 2; i++) {
@@ -198,9 +198,6 @@ const char *vq_open(struct vq *q, struct vdev *d, uint16_t index)
 		return "the queue is not there or in use";
 	if (size > VQ_SIZE_MAX)
 		size = VQ_SIZE_MAX;
-	uint64_t asked = piece_number(cmdline_value("nano.qsize=", 0), size);
-	if (asked >= 1 && asked < size)
-		size = asked;
 	*q = (struct vq){.dev = d, .index = index, .size = (uint16_t)size};
 	uint8_t *ring = mem_alloc(2 * PAGE_BYTES + PAGE_BYTES);
 	memset(ring, 0, 3 * PAGE_BYTES);
@@ -262,9 +259,9 @@ void vq_kick(struct vq *q)
 		uint16_t event = q->used[2 + 4 * q->size];
 		wanted = (uint16_t)(q->next_avail - event - 1) < added;
 	}
+	q->kicked = q->next_avail;
 	if (added == 0 || !wanted)
 		return;
-	q->kicked = q->next_avail;
 	q->kicks++;
 	set(q->dev, VIRTIO_MMIO_QUEUE_NOTIFY, q->index);
 }

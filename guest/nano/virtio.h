@@ -4,7 +4,7 @@
  * (virtio 1.2, sections 4.2 and 2.7).
  *
  * Words of the command line: nano.poll (no interrupts), nano.noeventidx,
- * nano.noindirect, nano.qsize=N.
+ * nano.noindirect.
  */
 #ifndef NANO_VIRTIO_H
 #define NANO_VIRTIO_H

@@ -86,6 +86,13 @@ static void on_paused(struct virtio_dev *d)
 	to_state(d)->paused = true;
 }
 
+static bool same(const struct virtq_config *a, const struct virtq_config *b)
+{
+	return a->size == b->size && a->ready == b->ready &&
+	       a->desc_gpa == b->desc_gpa && a->avail_gpa == b->avail_gpa &&
+	       a->used_gpa == b->used_gpa;
+}
+
 static void check_state(struct state *s)
 {
 	const struct virtio_dev *d = &s->dev;

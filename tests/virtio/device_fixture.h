@@ -105,7 +105,7 @@ static inline int setup(void **state)
 	assert_int_equal(virtio_init(&f->fake.dev, &fake_ops, f->vm, &e), 0);
 	f->fake.dev.features |= VIRTIO_FEATURE(F_FAKE);
 	f->fake.dev.config_len = FAKE_CONFIG;
-	for (uint8_t i = 0; i < FAKE_CONFIG; i++)
+	for (uint8_t i = 0; i < VIRTIO_CONFIG_MAX; i++)
 		f->fake.dev.config[i] = (uint8_t)(0xc0 + i);
 	f->drv = (struct driver){
 		.mem = &f->vm->mem, .dev = &f->fake.dev, .size = 4};

@@ -319,6 +319,13 @@ static void wrong_directions_are_refused(void **state)
 	assert_int_equal(run_at(f, 0, STATUS_GPA(0)), S_IOERR);
 	build(f, 0, T_GET_ID, 0, BUFFER_GPA, 512, false);
 	assert_int_equal(run_at(f, 0, STATUS_GPA(0)), S_IOERR);
+	/* Data both ways: only one of them could be meant. */
+	for (uint32_t type = T_IN; type <= T_OUT; type++) {
+		build(f, 0, type, 0, BUFFER_GPA, 512, false);
+		desc(&f->drv, 1, BUFFER_GPA, 512, DESC_NEXT, 5);
+		desc(&f->drv, 5, BUFFER_GPA, 512, DESC_NEXT | DESC_WRITE, 2);
+		assert_int_equal(run_at(f, 0, STATUS_GPA(0)), S_IOERR);
+	}
 	for (int i = 0; i < 512; i++)
 		assert_int_equal(get8(&f->drv, BUFFER_GPA + (uint64_t)i), 0x77);
 }

@@ -147,6 +147,9 @@ static void needs_reset_is_told_once(void **state)
 	assert_int_equal(irqs(f), 1);
 	assert_int_equal(reg_read(&f->drv, 0x60), 2);
 	assert_int_equal(reg_read(&f->drv, 0x70), 15 | 64);
+	/* What still ends is not given back. */
+	virtq_push(&f->fake.dev.queue[0], 0, 0);
+	assert_false(used_waits(&f->drv));
 	bring_up(&f->drv, ALL_FEATURES);
 	assert_int_equal(reg_read(&f->drv, 0x70), 15);
 	assert_int_equal(reg_read(&f->drv, 0x60), 0);

@@ -77,10 +77,9 @@ static void model_status(struct model *m, uint32_t v)
 	else if (v & 128)
 		m->status |= 128;
 	else if ((m->status == 0 && v == 1) || (m->status == 1 && v == 3) ||
+		 (m->status == 3 && v == 11 && (m->acked >> 32 & 1) &&
+		  !(m->acked & ~ALL_FEATURES)) ||
 		 (m->status == 11 && v == 15))
-		m->status = v;
-	else if (m->status == 3 && v == 11 && (m->acked >> 32 & 1) &&
-		 !(m->acked & ~ALL_FEATURES))
 		m->status = v;
 }
 

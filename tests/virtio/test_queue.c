@@ -124,6 +124,7 @@ static void pop_rejects_index_jumps(void **state)
 
 	start(f, false, false);
 	for (size_t i = 0; i < ARRAY_LEN(jump); i++) {
+		desc(&f->drv, 0, 0x5000, 16, 0, 0);
 		f->drv.avail_idx = (uint16_t)(jump[i] - 1);
 		refused(f, 0);
 	}
@@ -348,6 +349,7 @@ static void pop_rejects_links_in_tables(void **state)
 	refused(f, 0);
 	indirect(f, TABLE, 32);
 	entry(f, 0, DESC_NEXT, 2);
+	entry(f, 2, 0, 0);
 	refused(f, 0);
 	indirect(f, TABLE, 32);
 	entry(f, 0, DESC_NEXT, 0);

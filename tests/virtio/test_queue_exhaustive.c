@@ -25,7 +25,7 @@ enum address { A_RAM, A_END, A_OVER_END, A_WINDOW, A_WRAPS };
 enum length { L_ZERO, L_ONE, L_TABLE, L_RAM_AND_ONE, L_MAX };
 
 static const uint32_t lengths[] = {0, 1, 32, RAM_BYTES + 1, UINT32_MAX};
-static const uint32_t table_lengths[] = {0, 15, 32, RAM_BYTES, UINT32_MAX};
+static const uint32_t table_lengths[] = {0, 40, 32, RAM_BYTES, UINT32_MAX};
 
 struct shape {
 	uint8_t address;
@@ -245,6 +245,8 @@ static void start(struct bench *b, uint32_t size, bool indirect)
 			.used_gpa = USED_GPA},
 	};
 	assert_int_equal(virtq_start(&b->fresh, &b->mem, false, indirect), 0);
+	/* A link to just outside must not find nothing by chance. */
+	put_desc(&b->drv, DESC_GPA, size, BUFFERS, 1, DESC_WRITE, 0);
 	/* A well-formed table: one readable entry, one writable. */
 	b->table[0] = (struct shape){A_RAM, L_ONE, DESC_NEXT, 1};
 	b->table[1] = (struct shape){A_RAM, L_ONE, DESC_WRITE, 0};
@@ -350,6 +352,7 @@ static void all_tables(void **state)
 		uint32_t all = entries == 1 ? n : n * n;
 
 		b->n_table = entries;
+		put_desc(&b->drv, TABLE, entries, BUFFERS, 1, DESC_WRITE, 0);
 		for (uint32_t i = 0; i < all; i++) {
 			b->table[0] = shape(i % n, entries);
 			b->table[1] = shape(i / n, entries);

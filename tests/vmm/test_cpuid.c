@@ -328,6 +328,7 @@ static void static_templates_fit_no_cpu(void **state)
 static void kvm_takes_the_table(void **state)
 {
 	struct cpu_config cfg = {.n_vcpus = 2};
+	struct cpu_host host;
 	struct cpuid c, back;
 	struct kvm_env k;
 	struct err e;
@@ -335,9 +336,10 @@ static void kvm_takes_the_table(void **state)
 	(void)state;
 	kvm_env_init(&k, MIB);
 	assert_int_equal(cpu_check_caps(k.kvm_fd, &cfg, &e), 0);
+	assert_int_equal(cpu_host_read(&host, k.kvm_fd, &e), 0);
 	for (int smt = 0; smt < 2; smt++) {
 		cfg.smt = smt;
-		assert_int_equal(cpuid_build(&c, k.kvm_fd, &cfg, &e), 0);
+		assert_int_equal(cpuid_build(&c, &host, &cfg, &e), 0);
 		for (unsigned int i = 0; i < 2; i++) {
 			assert_int_equal(
 				cpuid_set(&c, k.vcpu_fd[i], i, &cfg, &e), 0);

@@ -22,11 +22,13 @@ static uint64_t get_msr(int vcpu_fd, uint32_t index)
 
 static void vcpu_init(struct kvm_env *k, const struct cpu_config *cfg)
 {
+	struct cpu_host host;
 	struct cpuid c;
 	struct err e;
 
 	kvm_env_init(k, MIB);
-	assert_int_equal(cpuid_build(&c, k->kvm_fd, cfg, &e), 0);
+	assert_int_equal(cpu_host_read(&host, k->kvm_fd, &e), 0);
+	assert_int_equal(cpuid_build(&c, &host, cfg, &e), 0);
 	assert_int_equal(cpuid_set(&c, k->vcpu_fd[0], 0, cfg, &e), 0);
 }
 

@@ -39,6 +39,7 @@ static void guest_init(struct guest *g, enum boot_protocol protocol)
 				       .cmdline = &cmdline,
 				       .n_vcpus = cfg.n_vcpus};
 	struct gmem *m = &g->kvm.m;
+	struct cpu_host host;
 	struct cpuid c;
 	struct err e;
 	int fd;
@@ -53,7 +54,8 @@ static void guest_init(struct guest *g, enum boot_protocol protocol)
 	assert_int_equal(cmdline_init(&cmdline, NULL, &e), 0);
 	assert_int_equal(boot_write(m, &info, &e), 0);
 	assert_int_equal(boot_tables_write(m, &g->kernel, &e), 0);
-	assert_int_equal(cpuid_build(&c, g->kvm.kvm_fd, &cfg, &e), 0);
+	assert_int_equal(cpu_host_read(&host, g->kvm.kvm_fd, &e), 0);
+	assert_int_equal(cpuid_build(&c, &host, &cfg, &e), 0);
 	for (unsigned int i = 0; i < KVM_ENV_VCPUS; i++) {
 		int vcpu = g->kvm.vcpu_fd[i];
 

@@ -85,6 +85,21 @@ struct cpu_config {
 	const struct cpu_template *custom; /* NULL: none; wins over name */
 };
 
+#define CPUID_BRAND_BYTES 48
+
+/* What the host has to offer, which depends on no virtual machine. */
+struct cpu_host {
+	struct cpuid cpuid;	       /* KVM's table */
+	char brand[CPUID_BRAND_BYTES]; /* leaves 0x80000002 to 4 */
+};
+
+/*
+ * Read it; before the first vCPU is made. Any thread. This is the dearest call
+ * of a start where the CPUID instruction traps (0.4 of 1.5 ms): see
+ * vmm/probe.h.
+ */
+int cpu_host_read(struct cpu_host *h, int kvm_fd, struct err *e);
+
 /*
  * Check the KVM capabilities that the monitor and the template need: "Kvm
  * error: Missing KVM capabilities: 0x1869f". Also asks the host to let guests
@@ -92,21 +107,23 @@ struct cpu_config {
  */
 int cpu_check_caps(int kvm_fd, const struct cpu_config *c, struct err *e);
 
+/* The part of it that asks for AMX; decides what KVM's table says of it. */
+void cpu_allow_amx(void);
+
 /*
- * Read KVM's CPUID, apply the template, normalise it. Errors are complete texts
+ * From KVM's CPUID: apply the template, normalise it. Errors are complete texts
  * behind "Start microvm error: ": "Failed to get CPU template: ..." for a
  * static template, which fits no CPU here; "System configuration error: Failed
  * to create guest config: ..." for a custom one that names a leaf that KVM
  * lacks.
  */
-int cpuid_build(struct cpuid *c, int kvm_fd, const struct cpu_config *cfg,
-		struct err *e);
+int cpuid_build(struct cpuid *c, const struct cpu_host *h,
+		const struct cpu_config *cfg, struct err *e);
 
 /*
  * The part of it that changes what KVM offers. brand is the host's brand string
  * (leaves 0x80000002 to 4), from which the frequency is taken.
  */
-#define CPUID_BRAND_BYTES 48
 void cpuid_normalise(struct cpuid *c, const struct cpu_config *cfg,
 		     const char brand[CPUID_BRAND_BYTES]);
 

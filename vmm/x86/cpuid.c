@@ -329,19 +329,34 @@ static void read_host_brand(char brand[CPUID_BRAND_BYTES])
 	}
 }
 
-int cpuid_build(struct cpuid *c, int kvm_fd, const struct cpu_config *cfg,
-		struct err *e)
+static void copy_table(struct cpuid *to, const struct cpuid *from)
 {
-	char brand[CPUID_BRAND_BYTES] = {0};
+	memcpy(to, from,
+	       offsetof(struct cpuid, entry) +
+		       from->n * sizeof(from->entry[0]));
+}
+
+int cpu_host_read(struct cpu_host *h, int kvm_fd, struct err *e)
+{
+	cpu_allow_amx();
+	h->cpuid.n = CPUID_MAX_ENTRIES;
+	h->cpuid.padding = 0;
+	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, &h->cpuid) < 0)
+		return err_sys(e, "Kvm error: Failed to get supported cpuid");
+	if (vendor_of(&h->cpuid) == VENDOR_INTEL)
+		read_host_brand(h->brand);
+	return 0;
+}
+
+int cpuid_build(struct cpuid *c, const struct cpu_host *h,
+		const struct cpu_config *cfg, struct err *e)
+{
 	struct kvm_cpuid_entry2 host0 = {0};
 	const struct kvm_cpuid_entry2 *x;
 	struct kvm_cpuid_entry2 *leaf0;
 	int ret;
 
-	c->n = CPUID_MAX_ENTRIES;
-	c->padding = 0;
-	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, c) < 0)
-		return err_sys(e, "Kvm error: Failed to get supported cpuid");
+	copy_table(c, &h->cpuid);
 	x = cpuid_find(c, 0, 0);
 	if (x)
 		host0 = *x;
@@ -355,9 +370,7 @@ int cpuid_build(struct cpuid *c, int kvm_fd, const struct cpu_config *cfg,
 		leaf0->ecx = host0.ecx;
 		leaf0->edx = host0.edx;
 	}
-	if (vendor_of(c) == VENDOR_INTEL)
-		read_host_brand(brand);
-	cpuid_normalise(c, cfg, brand);
+	cpuid_normalise(c, cfg, h->brand);
 	return 0;
 }
 
@@ -366,8 +379,7 @@ int cpuid_set(const struct cpuid *c, int vcpu_fd, unsigned int index,
 {
 	struct cpuid own;
 
-	memcpy(&own, c,
-	       offsetof(struct cpuid, entry) + c->n * sizeof(c->entry[0]));
+	copy_table(&own, c);
 	cpuid_specialise(&own, index, cfg);
 	if (ioctl(vcpu_fd, KVM_SET_CPUID2, &own) < 0)
 		return err_sys(e,

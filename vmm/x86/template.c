@@ -58,6 +58,13 @@ static int check_cap(int kvm_fd, uint32_t cap, struct err *e)
 		       "Kvm error: Missing KVM capabilities: 0x%x", cap);
 }
 
+void cpu_allow_amx(void)
+{
+	/* Hosts without AMX, or before Linux 5.17, refuse: nothing to do. */
+	(void)syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM,
+		      XSTATE_AMX_TILE_DATA);
+}
+
 int cpu_check_caps(int kvm_fd, const struct cpu_config *c, struct err *e)
 {
 	const struct cpu_template *t = c->custom;
@@ -77,9 +84,7 @@ int cpu_check_caps(int kvm_fd, const struct cpu_config *c, struct err *e)
 		if (ret < 0)
 			return ret;
 	}
-	/* Hosts without AMX, or before Linux 5.17, refuse: nothing to do. */
-	(void)syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_GUEST_PERM,
-		      XSTATE_AMX_TILE_DATA);
+	cpu_allow_amx();
 	return 0;
 }
 

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * probe.h: reads what the host's KVM offers on the helper thread while the main
+ * thread gets on with the start (and, with the API, before anybody asks).
+ *
+ * Who needs it first does it: a helper thread that has not come round to it is
+ * not waited for. The caller owns the storage, which must live as long as the
+ * helper thread.
+ */
+#ifndef VMM_PROBE_H
+#define VMM_PROBE_H
+
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include "base/msg.h"
+#include "vmm/x86/cpu.h"
+
+struct worker;
+
+struct probe {
+	struct job job;
+	atomic_flag taken; /* by the thread that reads */
+	sem_t ready;	   /* up from then on */
+	bool failed;
+	struct cpu_host host;
+};
+
+/* Loop thread, or before the loop runs; a zeroed probe, once. */
+void probe_start(struct probe *p, struct worker *w);
+
+/*
+ * What was read, or NULL if that failed: the caller then reads for itself, and
+ * has the error. Any thread, any number of times.
+ */
+const struct cpu_host *probe_get(struct probe *p);
+
+#endif
