@@ -90,14 +90,17 @@ static inline uint32_t length(struct input *in)
 }
 
 /* A descriptor of the ring, or of a table in RAM. */
-static inline void write_desc(struct driver *d, struct input *in)
+static inline void write_desc(struct driver *d, struct input *in, uint64_t ring)
 {
-	uint64_t table =
-		below(in, 4) ? DESC_GPA : DATA_GPA + below(in, 8) * 256;
+	uint64_t table = below(in, 4) ? ring : DATA_GPA + below(in, 8) * 256;
+	uint32_t i = below(in, 16);
 	uint32_t len = length(in);
+	uint64_t gpa = address(in, len);
+	uint16_t flags = (uint16_t)below(in, 8);
+	uint16_t next = (uint16_t)below(in, 17);
 
-	put_desc(d, table, below(in, 16), address(in, len), len,
-		 (uint16_t)below(in, 8), (uint16_t)below(in, 17));
+	if (gmem_valid(d->mem, table + i * 16ULL, 16))
+		put_desc(d, table, i, gpa, len, flags, next);
 }
 
 static inline void write_avail(struct driver *d, struct input *in)

@@ -81,6 +81,13 @@ static void write_request(struct state *s, struct input *in)
 		     (uint16_t)(i + 1));
 		i++;
 	}
+	if (type >= 11 && below(in, 4)) {
+		put64(d, 0x3020, below(in, 8) ? below(in, 36) : number(in, 8));
+		put64(d, 0x3028, (uint64_t)below(in, 3) << 32 | below(in, 40));
+		desc(d, i, 0x3020, 16, DESC_NEXT, (uint16_t)(i + 1));
+		i++;
+		n = 0;
+	}
 	while (n-- > 0) {
 		uint32_t len = length(in);
 
@@ -99,7 +106,7 @@ static void swapped(struct blk_swap *w, int err)
 {
 	struct state *s = container_of(w, struct state, swap);
 
-	(void)err;
+	check(err < 0 || s->loop.n_ops == 0);
 	s->swapping = false;
 }
 
@@ -111,6 +118,7 @@ static void refused(struct blk_swap *w, int err)
 
 static void paused(struct virtio_dev *d)
 {
+	check(to_state(d)->loop.n_ops == 0);
 	to_state(d)->pausing = false;
 }
 
@@ -165,7 +173,7 @@ static void one(struct state *s, struct input *in)
 {
 	switch (below(in, 12)) {
 	case 0:
-		write_desc(&s->drv, in);
+		write_desc(&s->drv, in, DESC_GPA);
 		break;
 	case 1:
 		write_avail(&s->drv, in);
@@ -196,7 +204,7 @@ static void one(struct state *s, struct input *in)
 		fake_ring(&s->loop);
 		break;
 	}
-	check(s->loop.n_ops <= s->drv.size + 1);
+	check(s->loop.n_ops <= s->drv.size);
 }
 
 static void stopped(struct virtio_dev *d)

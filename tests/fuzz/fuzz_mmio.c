@@ -106,8 +106,7 @@ static void check_state(struct state *s)
 
 		check(!q->desc || (low == 15 && q->cfg.ready));
 		if (low == 15 && d->status == VIRTIO_STATUS_RUNNING)
-			check(memcmp(&q->cfg, &s->started[i], sizeof(q->cfg)) ==
-			      0);
+			check(same(&q->cfg, &s->started[i]));
 	}
 }
 
@@ -149,7 +148,7 @@ static void one(struct state *s, struct input *in)
 		start_queues(s, in);
 		break;
 	case 1:
-		write_desc(&s->drv, in);
+		write_desc(&s->drv, in, DESC_GPA);
 		break;
 	case 2:
 		write_avail(&s->drv, in);

@@ -43,6 +43,11 @@ static void start(struct state *s, struct input *in)
 	case 3:
 		c->used_gpa = HIGH_GPA + HIGH_BYTES - number(in, 2);
 		break;
+	case 4:
+	case 5:
+		/* A read past the ring is one past the end of RAM. */
+		c->desc_gpa = LOW_BYTES - 16 * (uint64_t)c->size;
+		break;
 	default:
 		break;
 	}
@@ -73,11 +78,15 @@ static void pop(struct state *s, struct input *in)
 	uint8_t buf[64] = {0};
 	size_t n = below(in, sizeof(buf));
 	bool had = s->q.broken;
+	uint16_t pending = s->q.avail ? (uint16_t)(gmem_load16(s->q.avail + 2) -
+						   s->q.last_avail)
+				      : 0;
 	int ret = virtq_pop(&s->q, &s->mem, &c);
 
 	check(ret == 1 || (ret == 0 && !had) || s->q.broken);
 	if (ret != 1)
 		return;
+	check(pending >= 1 && pending <= s->q.cfg.size);
 	check_chain(s, &c);
 	s->head[s->n_heads++] = c.head;
 	check(s->n_heads <= s->q.cfg.size);
@@ -107,7 +116,7 @@ static void one(struct state *s, struct input *in)
 		break;
 	case 1:
 	case 2:
-		write_desc(&s->drv, in);
+		write_desc(&s->drv, in, s->q.cfg.desc_gpa & ~(uint64_t)15);
 		break;
 	case 3:
 		write_avail(&s->drv, in);

@@ -138,6 +138,8 @@ static void a_swap_works_before_the_driver_is_there(void **state)
 	struct blk_file file = other_file(64 * KIB);
 
 	attach_usual(f);
+	/* A reset of a device with nothing under way is answered at once. */
+	assert_int_equal(request(f, T_IN, 4, BUFFER_GPA, 512), S_OK);
 	reg_write(&f->drv, 0x70, 0);
 	(void)irqs(f);
 	start_swap(f, &file);

@@ -6,6 +6,8 @@
 #include "tests/virtio/device_fixture.h"
 
 #include <pthread.h>
+#include <limits.h>
+#include <sched.h>
 
 #define N_VCPUS 3
 
@@ -202,10 +204,14 @@ static void rings_are_scribbled_on_while_the_loop_walks(void **state)
 	put_desc(&f->drv, TABLE, 0, TABLE, 16, DESC_NEXT, 1);
 	put_desc(&f->drv, TABLE, 1, TABLE, 16, DESC_WRITE, 0);
 	run(f, h, 2, scribble, 0, &stop, &ended);
-	for (int i = 0; i < 300000; i++) {
+	/* Longer where the other threads have not had a processor yet. */
+	for (int i = 0; i < 300000 || ((!taken || !broken) && i < INT_MAX / 2);
+	     i++) {
 		struct virtq_chain c = {.iov = iov, .max_iov = 8};
 		int ret;
 
+		if (i % 4096 == 0)
+			(void)sched_yield();
 		if (q->broken || !q->desc) {
 			virtq_reset(q);
 			q->cfg = cfg;
