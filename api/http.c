@@ -7,8 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "api/utf8.h"
 #include "base/num.h"
+#include "base/utf8.h"
 
 struct slice {
 	const char *s;

@@ -7,10 +7,10 @@
 
 #include "api/api.h"
 #include "api/quote.h"
-#include "api/utf8.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "base/utf8.h"
 
 #define THREAD "fc_api"
 
@@ -23,7 +23,14 @@ static void log_success(const char *status)
 
 void api_ok(struct api *a)
 {
+	api_ok_after(a, NULL);
+}
+
+void api_ok_after(struct api *a, const char *line)
+{
 	log_success("204 No Content");
+	if (line)
+		log_line(LOG_INFO, THREAD, __FILE__, __LINE__, "%s", line);
 	server_reply(&a->server, 204, a->call.deprecated, NULL, 0);
 }
 

@@ -7,11 +7,11 @@
 
 #include "api/endpoints.h"
 #include "api/quote.h"
-#include "api/utf8.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "base/utf8.h"
 
 #define THREAD "fc_api"
 

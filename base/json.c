@@ -10,6 +10,7 @@
 #include "base/decimal.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "base/utf8.h"
 
 #define EOF_VALUE  "EOF while parsing a value"
 #define EOF_STRING "EOF while parsing a string"
@@ -78,37 +79,11 @@ static void add_token(struct scan *s, enum json_kind kind, uint32_t at,
 	j->n++;
 }
 
-/* The bytes of the sequence that a byte starts, 0 if it cannot start one. */
-static unsigned int utf8_len(unsigned char c)
+static bool utf8_valid(const char *text, size_t len)
 {
-	if (c < 0x80)
-		return 1;
-	if (c < 0xc2 || c > 0xf4)
-		return 0;
-	return c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
-}
+	size_t bad;
 
-static bool utf8_valid(const char *text, uint32_t len)
-{
-	const unsigned char *p = (const unsigned char *)text;
-
-	for (uint32_t i = 0; i < len;) {
-		unsigned int n = utf8_len(p[i]);
-
-		if (n == 0 || n > len - i)
-			return false;
-		for (unsigned int k = 1; k < n; k++)
-			if ((p[i + k] & 0xc0) != 0x80)
-				return false;
-		/* Overlong forms, surrogates, beyond U+10FFFF. */
-		if ((p[i] == 0xe0 && p[i + 1] < 0xa0) ||
-		    (p[i] == 0xed && p[i + 1] > 0x9f) ||
-		    (p[i] == 0xf0 && p[i + 1] < 0x90) ||
-		    (p[i] == 0xf4 && p[i + 1] > 0x8f))
-			return false;
-		i += n;
-	}
-	return true;
+	return utf8_prefix(text, len, &bad) == len;
 }
 
 /* The value of four hexadecimal digits, or -1. */

@@ -3,8 +3,8 @@
  * utf8.h: where bytes stop being UTF-8 (RFC 3629: shortest form, no
  * surrogates, nothing above U+10FFFF). NUL is a character like any other.
  */
-#ifndef API_UTF8_H
-#define API_UTF8_H
+#ifndef BASE_UTF8_H
+#define BASE_UTF8_H
 
 #include <stddef.h>
 

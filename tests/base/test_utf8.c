@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "api/utf8.h"
+#include "base/utf8.h"
 #include "base/num.h"
 
 static void utf8_is_told_from_what_is_not(void **state)
