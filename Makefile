@@ -128,15 +128,15 @@ $(B)/bin/floor: $(B)/obj/perf/floor.o
 	@echo "  LD      $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $<
 
-include guest/rules.mk
+include guest/rules.mk guest/linux/rules.mk
 
 # ---- what people type: each installs what it needs, then goes on ----
 
-ASAN = $(foreach l,$(LAYERS),$(patsubst tests/%.c,build/asan/tests/%,$(wildcard tests/$(l)/test_*.c)))
+ASAN = build/asan/tests/guest/test_init $(foreach l,$(LAYERS),$(patsubst tests/%.c,build/asan/tests/%,$(wildcard tests/$(l)/test_*.c)))
 TSAN = $(foreach t,base/test_loop base/test_loop_socket base/test_worker \
 	vmm/test_vm virtio/test_threads virtio/test_threads_blk,build/tsan/tests/$(t))
-BOOT = tests/golden/run.py $(foreach t,api_contract process_contract nano \
-	syscalls linux_boot,tests/boot/$(t).py)
+BOOT = tests/golden/run.py $(foreach t,http_contract api_contract \
+	start_contract process_contract nano syscalls linux_boot,tests/boot/$(t).py)
 need = @tools/need.sh $(1)
 again = @$(MAKE) --no-print-directory
 

@@ -92,7 +92,9 @@ void api_unknown_path(struct api *a, const struct call *c);
 
 /* ---- replies: exactly one a request (reply.c) ---- */
 
-void api_ok(struct api *a);			  /* 204 */
+void api_ok(struct api *a); /* 204 */
+/* The same after one more log line: the client has not got the reply yet. */
+void api_ok_after(struct api *a, const char *line);
 void api_json(struct api *a, struct cJSON *tree); /* 200; takes the tree */
 
 /* 400 with the text. */

@@ -46,6 +46,7 @@ struct drive_file {
 	struct blk_file blk;
 	dev_t dev;
 	ino_t ino;
+	bool locked; /* through this descriptor, see drive_lock() */
 };
 
 struct drive {
@@ -92,8 +93,12 @@ struct drive *config_find_drive(struct config *c, const struct text *id);
 int drive_open(const struct config *c, const struct text *path, bool read_only,
 	       bool exclusive, struct drive_file *f, struct err *e);
 
-/* Lock the file as a writer or a reader; false if another one has it. */
-bool drive_lock(const struct drive_file *f, bool read_only);
+/*
+ * Lock the file as a writer or a reader; false if another one has it. The
+ * second waits for up to 100 ms for a descriptor of ours that is being closed.
+ */
+bool drive_lock(struct drive_file *f, bool read_only);
+bool drive_lock_soon(struct drive_file *f, bool read_only);
 
 /* Merge a patch: buckets that are given replace, others stay. */
 void limiter_merge(struct limiter_cfg *to, const struct limiter_cfg *patch);

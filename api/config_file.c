@@ -30,6 +30,15 @@ static int grow(char **buf, size_t *room, size_t len)
 	return 0;
 }
 
+/* As Firecracker says it: without the path. */
+static int os_fault(struct err *e, int ret)
+{
+	char os[96];
+
+	err_os_text(-ret, os, sizeof(os));
+	return err_set(e, ret, "%s", os);
+}
+
 int config_file_read(const char *path, char **text, size_t *len, struct err *e)
 {
 	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -39,16 +48,16 @@ int config_file_read(const char *path, char **text, size_t *len, struct err *e)
 	int ret;
 
 	if (fd < 0)
-		return err_sys(e, "%s", path);
+		return os_fault(e, -errno);
 	for (;;) {
 		ret = grow(&buf, &room, have);
 		if (ret < 0)
-			return err_code(e, ret, "%s", path);
+			return os_fault(e, ret);
 		n = read(fd, buf + have, room - have - 1);
 		if (n == 0)
 			break;
 		if (n < 0 && errno != EINTR)
-			return err_sys(e, "%s", path);
+			return os_fault(e, -errno);
 		have += n > 0 ? (size_t)n : 0;
 	}
 	buf[have] = '\0';

@@ -17,25 +17,26 @@
 #define LOCK_TRIES    10
 #define LOCK_PAUSE_NS 10000000
 
-bool drive_lock(const struct drive_file *f, bool read_only)
+bool drive_lock(struct drive_file *f, bool read_only)
 {
 	const struct flock lock = {
 		.l_type = read_only ? F_RDLCK : F_WRLCK,
 		.l_whence = SEEK_SET,
 	};
 
-	return fcntl(f->blk.fd, F_OFD_SETLK, &lock) == 0 ||
-	       (errno != EAGAIN && errno != EACCES);
+	f->locked = fcntl(f->blk.fd, F_OFD_SETLK, &lock) == 0;
+	/* Not every file system has locks. */
+	return f->locked || (errno != EAGAIN && errno != EACCES);
 }
 
 /*
- * The kernel lets go of the files of a ring only a while after its process has
- * ended: wait that long before believing a conflict.
+ * The kernel lets go of the files of a ring only a while after they were closed
+ * or their process has ended: wait that long before believing a conflict.
  */
-static bool lock_soon(const struct drive_file *f, bool read_only)
+bool drive_lock_soon(struct drive_file *f, bool read_only)
 {
 	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
-	bool locked = false;
+	bool locked = drive_lock(f, read_only);
 
 	for (int i = 0; !locked && i < LOCK_TRIES; i++) {
 		(void)nanosleep(&pause, NULL);
@@ -44,12 +45,13 @@ static bool lock_soon(const struct drive_file *f, bool read_only)
 	return locked;
 }
 
-/* Whether a drive of ours is on the same file. */
+/* Whether a drive of ours has locked the same file. */
 static bool is_ours(const struct config *c, const struct drive_file *f)
 {
 	for (unsigned int i = 0; i < c->n_drives; i++) {
-		if (c->drive[i].file.dev == f->dev &&
-		    c->drive[i].file.ino == f->ino)
+		const struct drive_file *have = &c->drive[i].file;
+
+		if (have->locked && have->dev == f->dev && have->ino == f->ino)
 			return true;
 	}
 	return false;
@@ -58,13 +60,13 @@ static bool is_ours(const struct config *c, const struct drive_file *f)
 /*
  * Two writers of one image destroy it: take an open-file-description lock and
  * say so if another process has one. Firecracker allows it, so it is an error
- * on request only. Our own drives may share a file; they hold the lock already.
+ * on request only. Our own drives may share a file; one of them has the lock.
  */
 static int lock(const struct config *c, const struct text *path, bool read_only,
-		bool exclusive, const struct drive_file *f, struct err *e)
+		bool exclusive, struct drive_file *f, struct err *e)
 {
 	if (drive_lock(f, read_only) || is_ours(c, f) ||
-	    lock_soon(f, read_only))
+	    drive_lock_soon(f, read_only))
 		return 0;
 	if (exclusive)
 		return err_set(e, -EBUSY,

@@ -115,12 +115,27 @@ static void set_limiter(struct drive *d, const struct body_drive *patch)
 	d->body.has_rate_limiter = true;
 }
 
+static void patch_lock(struct job *j)
+{
+	struct api *a = api_of_job(j);
+	struct drive *d =
+		config_find_drive(&a->config, &a->call.drive.body.drive_id);
+
+	(void)drive_lock_soon(&d->file, d->body.is_read_only);
+}
+
+static void patch_locked(struct job *j)
+{
+	patch_reply(api_of_job(j), 0, NULL);
+}
+
 static void patch_swapped(struct blk_swap *w, int ret)
 {
 	struct api *a = container_of(w, struct api, swap);
 	struct call *c = &a->call;
 	struct drive *d =
 		config_find_drive(&a->config, &c->drive.body.drive_id);
+	bool was_locked = d->file.locked;
 
 	if (ret < 0) {
 		patch_reply(a, ret,
@@ -133,7 +148,11 @@ static void patch_swapped(struct blk_swap *w, int ret)
 	c->drive.body.path_on_host = (struct text){0};
 	d->file = c->drive.file;
 	set_limiter(d, &c->drive.body);
-	patch_reply(a, 0, NULL);
+	/* The same file again: its lock has gone with the old descriptor. */
+	if (was_locked && !d->file.locked)
+		api_run_job(a, patch_lock, patch_locked);
+	else
+		patch_reply(a, 0, NULL);
 }
 
 static void patch_opened(struct job *j)

@@ -73,12 +73,10 @@ static int run_failed(const struct api *a, const char *why)
 static int describe_snapshot(const char *path)
 {
 	cleanup_free char *text = NULL;
-	struct text name = {.s = (char *)(uintptr_t)path, .len = strlen(path)};
 	struct err e;
 	size_t len;
 
-	if (config_file_read(name.s, &text, &len, &e) < 0) {
-		err_os_text(-e.code, e.text, sizeof(e.text));
+	if (config_file_read(path, &text, &len, &e) < 0) {
 		(void)err_wrap(&e, "When printing Snapshot Data format: "
 				   "Unable to open snapshot state file: ");
 	} else {
@@ -261,7 +259,6 @@ static int run(struct api *a)
 	if (a->args->config_file &&
 	    config_file_read(a->args->config_file, &config, &config_len, &e) <
 		    0) {
-		err_os_text(-e.code, e.text, sizeof(e.text));
 		(void)err_wrap(&e, "Unable to open or read from the "
 				   "configuration file: ");
 		return die(e.text);

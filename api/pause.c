@@ -4,6 +4,7 @@
  * resume goes the other way.
  */
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "api/endpoints.h"
 #include "base/clock.h"
@@ -15,13 +16,14 @@ static void report(struct api *a, const char *action, uint64_t *vmm_us,
 		   uint64_t *api_us)
 {
 	uint64_t us = (clock_now_ns() - a->call.start_ns) / NS_PER_US;
+	char line[96];
 
 	*vmm_us = us;
 	*api_us = us;
 	log_info("'%s' VMM action took %" PRIu64 " us.", action, us);
-	api_ok(a);
-	log_line(LOG_INFO, "fc_api", __FILE__, __LINE__,
-		 "'%s' API request took %" PRIu64 " us.", action, us);
+	(void)snprintf(line, sizeof(line),
+		       "'%s' API request took %" PRIu64 " us.", action, us);
+	api_ok_after(a, line);
 }
 
 void api_parked(struct vm_owner *o)

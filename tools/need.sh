@@ -17,7 +17,7 @@ group() {
 		libseccomp-dev libcjson-dev libcmocka-dev ;;
 	@fuzz) echo clang libclang-rt-dev liburing-dev libcjson-dev ;;
 	@demo) echo gcc make curl e2fsprogs ;;
-	@linux) echo gcc make flex bison bc libelf-dev libssl-dev zstd cpio \
+	@linux) echo gcc make musl-tools flex bison bc libelf-dev libssl-dev zstd cpio \
 		xz-utils dpkg-dev e2fsprogs ;;
 	*) echo "$0: no group $1" >&2; exit 2 ;;
 	esac

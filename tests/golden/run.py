@@ -14,18 +14,20 @@ in the form "GLOB over "scenario [step]" | CLASS,... or * | reason":
                brings them
 
 Any other difference fails, and so does a line that excused nothing. The
-monitor is $MAYFLY (build/bin/mayfly). Exit code 77: no transcripts.
+monitor is $MAYFLY (build/bin/mayfly), split at spaces: a launcher may stand
+before it. Exit code 77: no transcripts.
 """
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
-MAYFLY = os.path.abspath(os.environ.get(
-    "MAYFLY", os.path.join(TOP, "build/bin/mayfly")))
+MAYFLY = [os.path.abspath(word) for word in os.environ.get(
+    "MAYFLY", os.path.join(TOP, "build/bin/mayfly")).split()]
 GOLDEN = os.path.join(TOP, os.environ.get("MAYFLY_GOLDEN",
                                           "../shared/golden"))
 FAMILIES = ["http", "paths", "bodies", "values", "phase", "cli", "exit"]
@@ -62,12 +64,30 @@ def excuses(families):
     return lines
 
 
+def named_firecracker(tmp):
+    """The monitor by that name, since it prints its own."""
+    monitor = os.path.join(tmp, "firecracker")
+    os.symlink(MAYFLY[-1], monitor)
+    if len(MAYFLY) == 1:
+        return monitor
+    script = os.path.join(tmp, "launch")
+    with open(script, "w", encoding="utf-8") as f:
+        f.write(f'#!/bin/sh\nexec {" ".join(MAYFLY[:-1])} {monitor} "$@"\n')
+    os.chmod(script, 0o700)
+    return script
+
+
+def heed_signals():
+    """Background jobs of shells ignore these."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
 def replay(tmp, families):
     """What golden.py says about the monitor."""
-    monitor = os.path.join(tmp, "firecracker")
+    monitor = named_firecracker(tmp)
     scenarios = os.path.join(tmp, "selected.py")
     list_path = os.path.join(tmp, "excuses")
-    os.symlink(MAYFLY, monitor)
     with open(scenarios, "w", encoding="utf-8") as f:
         f.write(SELECTED.format(path=os.path.join(GOLDEN, "scenarios.py"),
                                 families=families))
@@ -78,7 +98,8 @@ def replay(tmp, families):
          monitor, scenarios,
          os.path.join(GOLDEN, "firecracker-1.16.1.json"),
          "--ignore", IGNORED, "--except", list_path],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        preexec_fn=heed_signals)
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
@@ -96,7 +117,9 @@ def report(code, output, families):
         tally = found[1] if found else "not run"
         verdicts.append((bool(found) and "failed" not in tally and
                          "passed" in tally, f"{family}: {tally}"))
-    unused = re.findall(r"^excuse never needed: .*$", output, re.M)
+    # Without TAPs some scenarios are skipped, and with them their excuses.
+    unused = "skipped" not in output and \
+        re.search(r"^excuse never needed: ", output, re.M)
     verdicts.append((not unused, "no excuse without a difference"))
     verdicts.append((code == 0, "golden.py agrees"))
     print(f"1..{len(verdicts)}")

@@ -30,7 +30,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	strcpy(f->dir, "/tmp/mayfly-init.XXXXXX");
+	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/mayfly-init.XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	(void)snprintf(f->file, sizeof(f->file), "%s/file", f->dir);
 	f->said = tmpfile();
@@ -146,7 +146,7 @@ static unsigned int run(const char *orders, enum order_end *end)
 	char text[256];
 
 	assert_true(strlen(orders) < sizeof(text));
-	strcpy(text, orders);
+	(void)snprintf(text, sizeof(text), "%s", orders);
 	return orders_run(text, end);
 }
 
