@@ -122,11 +122,13 @@ $(FUZZ): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/lib.a
 		build/fuzz/lib.a -lcjson -luring
 fuzz-programs: $(FUZZ)
 
-# perf/floor is linked like mayfly; it uses no layer.
-$(B)/bin/floor: $(B)/obj/perf/floor.o
+# The benchmarks' programs are linked like mayfly and use no layer of it.
+PERF = $(addprefix $(B)/bin/,floor stopwatch diskfloor)
+$(B)/bin/diskfloor: PERF_LIBS = -luring
+$(PERF): $(B)/bin/%: $(B)/obj/perf/%.o
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $<
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(PERF_LIBS)
 
 include guest/rules.mk guest/linux/rules.mk
 
@@ -134,9 +136,9 @@ include guest/rules.mk guest/linux/rules.mk
 
 ASAN = build/asan/tests/guest/test_init $(foreach l,$(LAYERS),$(patsubst tests/%.c,build/asan/tests/%,$(wildcard tests/$(l)/test_*.c)))
 TSAN = $(foreach t,base/test_loop base/test_loop_socket base/test_worker \
-	vmm/test_vm virtio/test_threads virtio/test_threads_blk,build/tsan/tests/$(t))
+	vmm/test_vm vmm/test_probe virtio/test_threads virtio/test_threads_blk,build/tsan/tests/$(t))
 BOOT = tests/golden/run.py $(foreach t,http_contract api_contract \
-	start_contract process_contract nano syscalls linux_boot,tests/boot/$(t).py)
+	start_contract process_contract nano nano_epoll syscalls linux_boot,tests/boot/$(t).py)
 need = @tools/need.sh $(1)
 again = @$(MAKE) --no-print-directory
 
@@ -162,13 +164,14 @@ guests: $(NANO) linux-guest
 
 demo:
 	$(call need,@demo)
-	$(again) all $(NANO) $(B)/bin/floor
+	$(if $(filter nano,$(GUEST)),,$(call need,@linux))
+	$(again) all $(NANO) $(B)/bin/floor $(if $(filter nano,$(GUEST)),,linux-guest)
 	@tools/demo.sh $(GUEST)
 
 bench:
 	$(call need,@build @test)
-	$(again) all $(NANO) perf-programs
-	@perf/bench.py
+	$(again) all $(NANO) $(PERF)
+	@perf/bench.py --build $(B)
 
 fuzz:
 	$(call need,@fuzz)

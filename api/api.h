@@ -74,6 +74,7 @@ struct api {
 	struct call call;
 	struct probe probe;
 	struct loop_timer flush_timer; /* of the metrics, once a minute */
+	struct loop_timer pause_timer; /* a pause that takes too long */
 	int exit_code;		       /* once the loop has stopped */
 };
 

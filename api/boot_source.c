@@ -14,6 +14,9 @@ static void done(struct job *j)
 	struct api *a = api_of_job(j);
 
 	api_done(a, a->call.ret, "Boot source error: ", &a->call.err);
+	/* A start is to come: the helper has time now. */
+	if (a->call.ret == 0)
+		probe_start(&a->probe, a->worker);
 }
 
 void api_put_boot_source(struct api *a, struct call *c)

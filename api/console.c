@@ -2,6 +2,7 @@
 #include "api/console.h"
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <termios.h>
 #include <unistd.h>
@@ -41,11 +42,14 @@ static void set_raw(void)
 	saved.raw = tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
 }
 
-void console_open(bool output_elsewhere)
+void console_open_output(void)
+{
+	set_nonblocking(STDOUT_FILENO);
+}
+
+void console_open_input(void)
 {
 	set_nonblocking(STDIN_FILENO);
-	if (!output_elsewhere)
-		set_nonblocking(STDOUT_FILENO);
 	set_raw();
 }
 

@@ -6,12 +6,16 @@
 #ifndef API_CONSOLE_H
 #define API_CONSOLE_H
 
-#include <stdbool.h>
+/*
+ * Output must not block: the log goes there too, from the start of the process
+ * on, and a reader may stop reading.
+ */
+void console_open_output(void);
 
-/* Output goes to a file instead: only input is changed. */
-void console_open(bool output_elsewhere);
+/* Input, once there is a guest to read it. */
+void console_open_input(void);
 
-/* Undo what console_open() did; nothing if it was not called. */
+/* Undo all that; safe in a signal handler. */
 void console_close(void);
 
 #endif

@@ -124,9 +124,34 @@ static void patch_lock(struct job *j)
 	(void)drive_lock_soon(&d->file, d->body.is_read_only);
 }
 
+/* The drive is done: from now on its descriptor is the device's alone. */
+static void patch_done(struct api *a, struct drive *d)
+{
+	d->file.blk.fd = -1;
+	patch_reply(a, 0, NULL);
+}
+
 static void patch_locked(struct job *j)
 {
-	patch_reply(api_of_job(j), 0, NULL);
+	struct api *a = api_of_job(j);
+
+	patch_done(a,
+		   config_find_drive(&a->config, &a->call.drive.body.drive_id));
+}
+
+static const char *swap_error(int err)
+{
+	switch (err) {
+	case -ETIMEDOUT:
+		return "Block: Virtio backend error: Requests in flight did "
+		       "not end within 200 ms; the old file stays.";
+	case -EBUSY:
+		return "Block: Virtio backend error: The file is being "
+		       "replaced already.";
+	default:
+		return "Block: Virtio backend error: The kernel did not take "
+		       "the file; the old file stays.";
+	}
 }
 
 static void patch_swapped(struct blk_swap *w, int ret)
@@ -138,9 +163,7 @@ static void patch_swapped(struct blk_swap *w, int ret)
 	bool was_locked = d->file.locked;
 
 	if (ret < 0) {
-		patch_reply(a, ret,
-			    "Block: Virtio backend error: requests in flight "
-			    "did not end within 200 ms, the old file stays.");
+		patch_reply(a, ret, swap_error(ret));
 		return;
 	}
 	text_exit(&d->body.path_on_host);
@@ -152,7 +175,7 @@ static void patch_swapped(struct blk_swap *w, int ret)
 	if (was_locked && !d->file.locked)
 		api_run_job(a, patch_lock, patch_locked);
 	else
-		patch_reply(a, 0, NULL);
+		patch_done(a, d);
 }
 
 static void patch_opened(struct job *j)

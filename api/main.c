@@ -184,8 +184,10 @@ static int serve(struct api *a, struct err *e)
 static int start_from_file(struct api *a, const char *text, size_t len,
 			   struct err *e)
 {
-	int ret = config_file_apply(a, text, len, e);
+	int ret;
 
+	probe_start(&a->probe, a->worker);
+	ret = config_file_apply(a, text, len, e);
 	if (ret < 0)
 		return err_wrap(e, "Failed to build MicroVM from Json: "
 				   "Configuration for VMM from one single "
@@ -230,7 +232,6 @@ static int set_up(struct api *a, const char *config, size_t config_len,
 		log_line(LOG_INFO, "fc_api", __FILE__, __LINE__,
 			 "API server started.");
 	}
-	probe_start(&a->probe, a->worker);
 	return config ? start_from_file(a, config, config_len, e) : 0;
 }
 
@@ -341,6 +342,7 @@ int main(int argc, char **argv)
 	config_init(&api.config);
 	metrics_init(&metrics);
 	signals_init(&metrics);
+	console_open_output();
 	api.args = &args;
 	api.metrics = &metrics;
 	exit_code = start(&api, &args);

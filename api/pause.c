@@ -12,6 +12,8 @@
 #include "base/num.h"
 #include "virtio/pause.h"
 
+#define PAUSE_NS (2 * NS_PER_S)
+
 static void report(struct api *a, const char *action, uint64_t *vmm_us,
 		   uint64_t *api_us)
 {
@@ -26,10 +28,25 @@ static void report(struct api *a, const char *action, uint64_t *vmm_us,
 	api_ok_after(a, line);
 }
 
+/* What a drive does may take for ever, and every other request waits. */
+static void on_late(struct loop_timer *t)
+{
+	struct api *a = container_of(t, struct api, pause_timer);
+
+	virtio_resume_all(a->vm);
+	vm_run(a->vm);
+	api_fault(a, "Internal VMM error: Drives did not end their requests "
+		     "within 2 s; the microVM goes on.");
+}
+
 void api_parked(struct vm_owner *o)
 {
 	struct api *a = container_of(o, struct api, owner);
 
+	for (unsigned int i = 0; i < a->vm->cfg.cpu.n_vcpus; i++)
+		vcpu_note_pause(&a->vm->vcpu[i]);
+	a->pause_timer.fn = on_late;
+	loop_timer_set(a->loop, &a->pause_timer, clock_now_ns() + PAUSE_NS);
 	virtio_pause_all(a->vm);
 }
 
@@ -38,6 +55,7 @@ void api_drained(struct vm_owner *o)
 	struct api *a = container_of(o, struct api, owner);
 	struct metrics_api *m = &a->metrics->api;
 
+	loop_timer_stop(a->loop, &a->pause_timer);
 	report(a, "pause vm", &m->latencies_us.vmm_pause_vm,
 	       &m->latencies_us.pause_vm);
 }

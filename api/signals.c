@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include "api/console.h"
 #include "api/metrics.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -42,6 +43,7 @@ static void on_fatal(int sig, siginfo_t *info, void *context)
 		 "Shutting down VM after intercepting signal %d, code %d.", sig,
 		 info->si_code);
 	(void)metrics_flush(metrics);
+	console_close();
 	_exit(exit_code);
 }
 

@@ -55,7 +55,7 @@ static struct vm_config make_vm_config(struct api *a)
 		.initrd_fd = c->boot.initrd_fd,
 		.boot_args = c->boot.body.boot_args.s,
 		.root_arg = a->root_arg,
-		.probe = &a->probe,
+		.probe = a->probe.started ? &a->probe : NULL,
 		.boot_timer = a->args->boot_timer,
 		.start_us = a->start_us,
 		.start_cpu_us = a->start_cpu_us,
@@ -147,7 +147,7 @@ static void on_minute(struct loop_timer *t)
 	struct api *a = container_of(t, struct api, flush_timer);
 
 	(void)metrics_flush(a->metrics);
-	loop_timer_set(a->loop, t, t->deadline_ns + FLUSH_NS);
+	loop_timer_set(a->loop, t, clock_now_ns() + FLUSH_NS);
 }
 
 static void attach_metrics(struct api *a)
@@ -194,7 +194,7 @@ void start_finish(struct api *a)
 	for (unsigned int i = 0; i < a->config.n_drives; i++)
 		fd_close(&a->config.drive[i].file.blk.fd);
 	limit_serial(a);
-	console_open(to_file);
+	console_open_input();
 	serial_connect(&vm->serial, STDIN_FILENO,
 		       to_file ? FD_SERIAL : STDOUT_FILENO);
 	log_info("Artificially kick devices");

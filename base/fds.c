@@ -47,13 +47,25 @@ static int check_limit(struct err *e)
 	return 0;
 }
 
-/* Grow the descriptor table to its full size while there is one thread. */
-static int grow_table(struct err *e)
+/*
+ * Occupy the fixed numbers, or the kernel hands them out when it gets that far:
+ * a burst of connections is enough. From the top, so that the table grows once.
+ */
+static int hold_fixed(struct err *e)
 {
-	if (dup2(0, FDS_END - 1) < 0)
-		return err_sys(e, "Failed to reserve descriptors");
-	(void)close(FDS_END - 1);
+	for (int fd = FDS_END - 1; fd >= FDS_FIRST; fd--) {
+		if (dup3(0, fd, O_CLOEXEC) < 0)
+			return err_sys(e, "Failed to hold descriptor %d", fd);
+	}
 	return 0;
+}
+
+void fds_release(int fd)
+{
+	/* Takes the place of what is there; cannot fail where fds_init() did
+	 * not.
+	 */
+	(void)dup3(0, fd, O_CLOEXEC);
 }
 
 int fds_init(struct err *e)
@@ -66,7 +78,7 @@ int fds_init(struct err *e)
 	if (!ret)
 		ret = check_limit(e);
 	if (!ret)
-		ret = grow_table(e);
+		ret = hold_fixed(e);
 	return ret;
 }
 

@@ -4,12 +4,12 @@
  *
  * Seccomp tables are made at build time and match descriptors by number, so
  * those that a filter must name live at fixed places, moved there with
- * fds_move() when they are made. They stand above the numbers that the kernel
- * hands out before the guest starts (lowest free first), so nothing else can
- * sit there; RLIMIT_NOFILE must allow FDS_END.
+ * fds_move() when they are made. From the start each of them is occupied, by a
+ * copy of standard input until its own descriptor comes, so that nothing else
+ * can sit there; RLIMIT_NOFILE must allow FDS_END.
  *
- * Placing them high also grows the descriptor table once, while the process has
- * one thread: later growth would wait for an RCU grace period.
+ * This also grows the descriptor table once, while the process has one thread:
+ * later growth would wait for an RCU grace period.
  */
 #ifndef BASE_FDS_H
 #define BASE_FDS_H
@@ -25,6 +25,7 @@ enum {
 	FD_API,		     /* listening API socket */
 	FD_SERIAL,	     /* serial output file */
 	FD_KVM,		     /* /dev/kvm */
+	FD_PROBE,	     /* the same, while the helper reads from it */
 	FD_VM,		     /* the virtual machine */
 	FD_VCPU0,	     /* vCPU 0; vCPU n is FD_VCPU0 + n */
 	FDS_END = FD_VCPU0 + 32,
@@ -41,5 +42,8 @@ int fds_init(struct err *e);
  * case. Returns `to`, or a negative errno.
  */
 int fds_move(int fd, int to, struct err *e);
+
+/* Close what is at a fixed number and occupy it again. */
+void fds_release(int fd);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/num.h"
+#include "base/sigmask.h"
 
 /* Address space only: what is not touched costs nothing. */
 #define STACK_BYTES ((size_t)(256 * KIB))
@@ -64,14 +65,10 @@ static void *serve(void *arg)
 
 static int start(struct worker *w)
 {
-	static const int faults[] = {SIGSEGV, SIGBUS,  SIGILL, SIGFPE,
-				     SIGSYS,  SIGTRAP, SIGABRT};
 	pthread_attr_t attr;
 	sigset_t blocked;
 
-	(void)sigfillset(&blocked);
-	for (size_t i = 0; i < ARRAY_LEN(faults); i++)
-		(void)sigdelset(&blocked, faults[i]);
+	sigmask_fill(&blocked);
 
 	int ret = -pthread_attr_init(&attr);
 

@@ -15,6 +15,7 @@
 #define BLK_DEVICE_ID 2
 
 /* Feature bits (virtio 1.2, section 5.2.3). */
+#define BLK_F_SIZE_MAX	   1
 #define BLK_F_SEG_MAX	   2
 #define BLK_F_RO	   5
 #define BLK_F_BLK_SIZE	   6
@@ -24,7 +25,7 @@
 
 /* What one wake may start before others on the loop have their turn. */
 #define WAKE_REQUESTS VIRTQ_MAX_SIZE
-#define WAKE_BYTES    (4 * MIB)
+#define WAKE_BYTES    BLK_TURN_BYTES
 
 #define SWAP_NS (200 * NS_PER_MS)
 
@@ -65,7 +66,6 @@ struct blk {
 	struct blk_request *pool;
 	struct blk_request *idle;
 	uint32_t n_fresh; /* pool[n_fresh...] were never used */
-	uint32_t n_inflight;
 
 	struct loop_msg serve_msg; /* once a turn of the loop */
 	bool serve_queued;
@@ -120,7 +120,7 @@ static int start_one(struct blk *b, uint64_t *bytes)
 	*bytes += c.out_bytes + c.in_bytes;
 	ret = blk_request_start(r, &b->disk, &c);
 	if (ret == 0) {
-		b->n_inflight++;
+		b->disk.n_inflight++;
 		return 1;
 	}
 	if (ret > 0)
@@ -171,7 +171,8 @@ static void run_queue(struct blk *b)
 
 static void settle(struct blk *b)
 {
-	if (b->n_inflight > 0 || b->serve_queued || io_op_active(&b->slot_op))
+	if (b->disk.n_inflight > 0 || b->serve_queued ||
+	    io_op_active(&b->slot_op))
 		return;
 	if (b->swap) {
 		b->swap_setting = true;
@@ -202,7 +203,7 @@ static void request_answered(struct blk_disk *disk, struct blk_request *r)
 
 	virtq_push(&b->dev.queue[0], r->head, r->written);
 	return_slot(b, r);
-	b->n_inflight--;
+	b->disk.n_inflight--;
 	serve_soon(b);
 }
 
@@ -212,6 +213,7 @@ static void set_space(struct blk_space *s, const struct blk *b)
 {
 	*s = (struct blk_space){
 		.capacity = b->disk.sectors,
+		.size_max = BLK_SIZE_MAX,
 		.seg_max = BLK_SEG_MAX,
 		.blk_size = BLK_SECTOR_BYTES,
 	};
@@ -332,8 +334,9 @@ static void offer(struct blk *b)
 	struct virtio_dev *d = &b->dev;
 	struct blk_space space;
 
-	d->features |=
-		VIRTIO_FEATURE(BLK_F_SEG_MAX) | VIRTIO_FEATURE(BLK_F_BLK_SIZE);
+	d->features |= VIRTIO_FEATURE(BLK_F_SIZE_MAX) |
+		       VIRTIO_FEATURE(BLK_F_SEG_MAX) |
+		       VIRTIO_FEATURE(BLK_F_BLK_SIZE);
 	if (b->disk.read_only)
 		d->features |= VIRTIO_FEATURE(BLK_F_RO);
 	else

@@ -109,13 +109,15 @@ static void finish(struct blk_request *r, enum status status)
 /* Hand the next part to the kernel. */
 static void step(struct blk_request *r)
 {
+	uint64_t share = BLK_TURN_BYTES / (r->disk->n_inflight + 1);
+	uint64_t most = MAX(share, BLK_STEP_BYTES);
 	uint64_t bytes = 0;
 	uint32_t n = 0;
 
-	while (n < r->n_vec && bytes < BLK_STEP_BYTES)
+	while (n < r->n_vec && bytes < most)
 		bytes += r->vec[n++].iov_len;
 	r->n_step = n;
-	r->cut = bytes > BLK_STEP_BYTES ? bytes - BLK_STEP_BYTES : 0;
+	r->cut = bytes > most ? bytes - most : 0;
 	r->vec[n - 1].iov_len -= r->cut;
 	if (r->type == TYPE_IN)
 		loop_readv(r->disk->loop, &r->op, r->disk->slot, r->vec, n,
@@ -164,6 +166,7 @@ static enum status move(struct blk_request *r, struct iovec *vec, uint32_t n,
 			uint64_t bytes, uint64_t sector)
 {
 	if (bytes == 0 || bytes % BLK_SECTOR_BYTES != 0 ||
+	    bytes > BLK_REQUEST_BYTES ||
 	    !num_inside(sector, bytes / BLK_SECTOR_BYTES, r->disk->sectors))
 		return invalid(r);
 	r->vec = vec;

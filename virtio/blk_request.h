@@ -22,8 +22,16 @@
 /* Header and status have a segment each; one in pieces counts as more. */
 #define BLK_IOV_MAX (BLK_SEG_MAX + 2)
 
-/* At most this much is handed to the kernel at once: it may copy it inline. */
-#define BLK_STEP_BYTES (4 * MIB)
+/*
+ * The kernel may copy inline what it is handed, so all requests in flight share
+ * this much a turn of the loop, but each moves at least the smaller amount.
+ */
+#define BLK_TURN_BYTES (4 * MIB)
+#define BLK_STEP_BYTES (128 * KIB)
+
+/* What a segment and a request may be: the driver is told the former. */
+#define BLK_SIZE_MAX	  (128 * KIB)
+#define BLK_REQUEST_BYTES (BLK_SEG_MAX * BLK_SIZE_MAX)
 
 /* The most that a DISCARD or WRITE_ZEROES may name: 2 GiB. */
 #define BLK_RANGE_SECTORS ((uint32_t)1 << 22)
@@ -38,6 +46,7 @@ struct blk_disk {
 	bool read_only;
 	bool writeback;
 	char id[BLK_ID_BYTES];
+	uint32_t n_inflight; /* requests that are not answered yet */
 	struct blk_counts counts;
 	/* Loop: a request that was in flight has been answered. */
 	void (*answered)(struct blk_disk *disk, struct blk_request *r);

@@ -149,6 +149,14 @@ static void stop_check(struct virtio_dev *d)
 	loop_defer(d->loop, &d->stop_msg);
 }
 
+/* Look at every queue: doorbells may have rung unheard. */
+static void look_at_queues(struct virtio_dev *d)
+{
+	for (unsigned int i = 0; i < d->ops->n_queues; i++)
+		if (virtio_active(d))
+			d->ops->notify(d, i);
+}
+
 void virtio_drained(struct virtio_dev *d)
 {
 	void (*pause_done)(struct virtio_dev *) = d->pause_done;
@@ -162,6 +170,7 @@ void virtio_drained(struct virtio_dev *d)
 	virtio_mmio_flush(d);
 	if (pause_done)
 		pause_done(d);
+	look_at_queues(d); /* if it was for a pause that was given up */
 	stop_check(d);
 }
 
@@ -175,9 +184,8 @@ void virtio_pause(struct virtio_dev *d, void (*done)(struct virtio_dev *d))
 void virtio_resume(struct virtio_dev *d)
 {
 	d->paused = false;
-	for (unsigned int i = 0; i < d->ops->n_queues; i++)
-		if (virtio_active(d))
-			d->ops->notify(d, i);
+	d->pause_done = NULL;
+	look_at_queues(d);
 }
 
 static void doorbell_done(struct io_op *op, int res)

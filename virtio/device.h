@@ -133,7 +133,8 @@ void virtio_drained(struct virtio_dev *d);
 
 /*
  * Drain for a pause, with the vCPUs parked: done is called on the loop, perhaps
- * at once; virtio_resume() undoes it and kicks every queue.
+ * at once; virtio_resume() undoes it and kicks every queue. Before done was
+ * called, virtio_resume() gives the pause up, and done is not called any more.
  */
 void virtio_pause(struct virtio_dev *d, void (*done)(struct virtio_dev *d));
 void virtio_resume(struct virtio_dev *d);

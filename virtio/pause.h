@@ -13,7 +13,10 @@ struct vm;
 /* Drain every device; vm->owner->drained is called, perhaps at once. */
 void virtio_pause_all(struct vm *vm);
 
-/* Let them go on and look at every queue. Before vm_run(). */
+/*
+ * Let them go on and look at every queue. Before vm_run(). A pause that has not
+ * completed is given up.
+ */
 void virtio_resume_all(struct vm *vm);
 
 #endif

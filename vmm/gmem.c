@@ -48,6 +48,23 @@ int gmem_reserve(struct gmem *m, uint64_t bytes, struct err *e)
 	return 0;
 }
 
+/*
+ * A MAP_FIXED that failed may have removed what was there, and another thread
+ * may have mapped something into the hole: it is no longer ours to unmap.
+ */
+static void leave_hole(struct gmem *m)
+{
+	uint8_t *start = m->reserved;
+	uint8_t *base = m->region[0].hva;
+	uint8_t *end = base + m->bytes;
+
+	if (base > start)
+		(void)munmap(start, (size_t)(base - start));
+	if (end < start + m->reserved_bytes)
+		(void)munmap(end, (size_t)(start + m->reserved_bytes - end));
+	*m = (struct gmem){0};
+}
+
 int gmem_back(struct gmem *m, enum gmem_backing backing, struct err *e)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
@@ -58,8 +75,11 @@ int gmem_back(struct gmem *m, enum gmem_backing backing, struct err *e)
 	else
 		flags |= MAP_NORESERVE;
 	if (mmap(base, m->bytes, PROT_READ | PROT_WRITE, flags, -1, 0) ==
-	    MAP_FAILED)
-		return err_sys(e, "Cannot create mmap region");
+	    MAP_FAILED) {
+		(void)err_sys(e, "Cannot create mmap region");
+		leave_hole(m);
+		return e->code;
+	}
 	/* A core file of the monitor must not hold the guest's secrets. */
 	(void)madvise(base, m->bytes, MADV_DONTDUMP);
 	return 0;

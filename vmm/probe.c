@@ -3,18 +3,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/err.h"
+#include "base/fds.h"
 #include "base/num.h"
 #include "base/worker.h"
 
 static bool read_host(struct cpu_host *h)
 {
-	cleanup_fd int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	struct err e;
+	int ret;
 
-	return fd >= 0 && cpu_host_read(h, fd, &e) == 0;
+	if (fd < 0 || fds_move(fd, FD_PROBE, &e) < 0)
+		return false;
+	ret = cpu_host_read(h, FD_PROBE, &e);
+	fds_release(FD_PROBE);
+	return ret == 0;
 }
 
 static void read_once(struct probe *p)
@@ -37,6 +43,9 @@ static void done(struct job *j)
 
 void probe_start(struct probe *p, struct worker *w)
 {
+	if (p->started)
+		return;
+	p->started = true;
 	atomic_flag_clear(&p->taken);
 	(void)sem_init(&p->ready, 0, 0);
 	p->job = (struct job){.work = work, .done = done};

@@ -20,13 +20,14 @@ struct worker;
 
 struct probe {
 	struct job job;
+	bool started;
 	atomic_flag taken; /* by the thread that reads */
 	sem_t ready;	   /* up from then on */
 	bool failed;
 	struct cpu_host host;
 };
 
-/* Loop thread, or before the loop runs; a zeroed probe, once. */
+/* Loop thread, or before the loop runs; a zeroed probe. Acts only once. */
 void probe_start(struct probe *p, struct worker *w);
 
 /*

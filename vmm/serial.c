@@ -264,7 +264,7 @@ static uint32_t out_peek(struct serial *s, uint8_t *buf, uint32_t size)
 	n = MIN(s->out_head - s->out_tail, size);
 	for (uint32_t i = 0; i < n; i++)
 		buf[i] = s->out[(s->out_tail + i) % SERIAL_RING_BYTES];
-	if (n == 0)
+	if (n == 0 && !s->closing)
 		s->flush_posted = false;
 	(void)pthread_mutex_unlock(&s->lock);
 	return n;
@@ -343,6 +343,7 @@ static int in_read(struct serial *s)
 
 	(void)pthread_mutex_lock(&s->lock);
 	room = SERIAL_FIFO_BYTES - s->in_len;
+	s->in_stopped = room == 0;
 	(void)pthread_mutex_unlock(&s->lock);
 	if (room == 0)
 		return 0;
@@ -364,10 +365,14 @@ static int in_read(struct serial *s)
 static void on_in_ready(struct io_op *op, int res)
 {
 	struct serial *s = container_of(op, struct serial, in_ready);
+	int got = 1;
 
 	if (s->closing || s->in_fd < 0)
 		return;
-	if (res > 0 && in_read(s) < 0) {
+	/* An edge: read until there is no more, or no more room. */
+	while (res > 0 && got > 0 && !s->in_stopped)
+		got = in_read(s);
+	if (got < 0) {
 		s->in_fd = -1;
 		loop_cancel(s->loop, op);
 		return;
@@ -461,6 +466,7 @@ bool serial_disconnect(struct serial *s)
 
 void serial_flush(struct serial *s)
 {
+	s->closing = true; /* the loop writes no more */
 	while (flush_chunk(s) > 0)
 		;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/vcpu.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -19,6 +20,7 @@
 #include "base/fds.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "base/sigmask.h"
 #include "vmm/vm.h"
 
 #define KICK_SIGNAL  SIGRTMIN
@@ -187,7 +189,10 @@ static void run_guest(struct vcpu *v)
 static void complete_exit(struct vcpu *v)
 {
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELAXED);
-	(void)ioctl(v->fd, KVM_RUN, 0);
+	/* One instruction may take several exits: page-crossing, `rep ins`. */
+	while (__atomic_load_n(&v->vm->end, __ATOMIC_RELAXED) == VM_END_NONE &&
+	       ioctl(v->fd, KVM_RUN, 0) == 0)
+		handle_exit(v);
 }
 
 static void report_parked(struct vcpu *v)
@@ -236,29 +241,6 @@ static void *thread_main(void *arg)
 
 /* ---- the loop's side ---- */
 
-int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int index,
-	      size_t run_bytes, struct err *e)
-{
-	void *run;
-	int fd;
-
-	*v = (struct vcpu){.vm = vm, .index = index, .fd = -1};
-	(void)snprintf(v->name, sizeof(v->name), "fc_vcpu %u", index);
-	fd = ioctl(FD_VM, KVM_CREATE_VCPU, (unsigned long)index);
-	if (fd < 0)
-		return err_sys(e, "KVM_CREATE_VCPU %u", index);
-	v->fd = fds_move(fd, FD_VCPU0 + (int)index, e);
-	if (v->fd < 0)
-		return e->code;
-	run = mmap(NULL, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
-		   0);
-	if (run == MAP_FAILED)
-		return err_sys(e, "mmap of the run page of vCPU %u", index);
-	v->run = run;
-	v->run_bytes = run_bytes;
-	return 0;
-}
-
 static void on_kick(int sig)
 {
 	(void)sig; /* its only purpose is to end KVM_RUN with EINTR */
@@ -268,11 +250,11 @@ static int start_thread(struct vcpu *v)
 {
 	const struct sigaction action = {.sa_handler = on_kick};
 	pthread_attr_t attr;
-	sigset_t all, old;
+	sigset_t blocked, old;
 	int ret;
 
 	(void)sigaction(KICK_SIGNAL, &action, NULL);
-	(void)sigfillset(&all);
+	sigmask_fill(&blocked);
 	ret = pthread_attr_init(&attr);
 	if (ret != 0)
 		return -ret;
@@ -280,20 +262,43 @@ static int start_thread(struct vcpu *v)
 	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
 #endif
 	/* The thread inherits the mask: no signal but the kick is for it. */
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	(void)pthread_sigmask(SIG_SETMASK, &blocked, &old);
 	ret = pthread_create(&v->thread, &attr, thread_main, v);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	(void)pthread_attr_destroy(&attr);
 	return -ret;
 }
 
-int vcpu_start(struct vcpu *v, struct err *e)
+int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int index, struct err *e)
 {
-	int ret = start_thread(v);
+	int ret;
 
+	*v = (struct vcpu){.vm = vm, .index = index, .fd = -1};
+	(void)snprintf(v->name, sizeof(v->name), "fc_vcpu %u", index);
+	ret = start_thread(v);
 	if (ret < 0)
-		return err_code(e, ret, "Thread of vCPU %u", v->index);
+		return err_code(e, ret, "Thread of vCPU %u", index);
 	v->has_thread = true;
+	return 0;
+}
+
+int vcpu_create(struct vcpu *v, size_t run_bytes, struct err *e)
+{
+	void *run;
+	int fd;
+
+	fd = ioctl(FD_VM, KVM_CREATE_VCPU, (unsigned long)v->index);
+	if (fd < 0)
+		return err_sys(e, "KVM_CREATE_VCPU %u", v->index);
+	v->fd = fds_move(fd, FD_VCPU0 + (int)v->index, e);
+	if (v->fd < 0)
+		return e->code;
+	run = mmap(NULL, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
+		   0);
+	if (run == MAP_FAILED)
+		return err_sys(e, "mmap of the run page of vCPU %u", v->index);
+	v->run = run;
+	v->run_bytes = run_bytes;
 	return 0;
 }
 
@@ -322,6 +327,12 @@ static void stop_running(struct vcpu *v, enum command command)
 	(void)pthread_kill(v->thread, KICK_SIGNAL);
 }
 
+void vcpu_note_pause(struct vcpu *v)
+{
+	/* EINVAL: the guest has not set up its clock. */
+	(void)ioctl(v->fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
 void vcpu_park(struct vcpu *v)
 {
 	stop_running(v, PARK);
@@ -338,7 +349,7 @@ void vcpu_exit(struct vcpu *v)
 		(void)munmap(v->run, v->run_bytes);
 	v->run = NULL;
 	if (v->fd >= 0)
-		(void)close(v->fd);
+		fds_release(v->fd);
 	v->fd = -1;
 }
 
@@ -356,6 +367,7 @@ void vcpu_call(struct vcpu *v, struct vcpu_call *c)
 	c->done = 0;
 	if (!v) {
 		c->fn(c);
+		assert(c->done); /* or the loop keeps a pointer to *c */
 		return;
 	}
 	c->msg.fn = on_call;

@@ -47,16 +47,24 @@ struct vcpu {
 	struct vcpu_counts counts;
 };
 
-/* Create the KVM vCPU and map its run page. */
-int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int index,
-	      size_t run_bytes, struct err *e);
+/*
+ * Start the thread, parked. Before the slow part of a start, so that on a busy
+ * host the thread has had its first turn when it is needed.
+ */
+int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int index, struct err *e);
 
-/* Start the thread, parked. */
-int vcpu_start(struct vcpu *v, struct err *e);
+/* Create the KVM vCPU and map its run page; before the first vcpu_run(). */
+int vcpu_create(struct vcpu *v, size_t run_bytes, struct err *e);
 
 /* Loop thread: leave the park, or ask to park (reports to the vm). */
 void vcpu_run(struct vcpu *v);
 void vcpu_park(struct vcpu *v);
+
+/*
+ * Loop, while parked: tell a guest that knows kvmclock that it was stopped, so
+ * that its watchdogs do not take the pause for a lock-up.
+ */
+void vcpu_note_pause(struct vcpu *v);
 
 /* End and join the thread, close the rest; accepts half-built. */
 void vcpu_exit(struct vcpu *v);
@@ -64,7 +72,8 @@ void vcpu_exit(struct vcpu *v);
 /*
  * vCPU thread: hand c->fn to the loop and wait until vcpu_answer(c). A vCPU
  * that is told to end meanwhile waits all the same: the loop always answers.
- * With v == NULL (tests) fn runs at once on the calling thread.
+ * With v == NULL (tests) fn runs at once on the calling thread and has to
+ * answer before it returns.
  */
 void vcpu_call(struct vcpu *v, struct vcpu_call *c);
 void vcpu_answer(struct vcpu_call *c);

@@ -144,8 +144,8 @@ void vm_free(struct vm *vm)
 	serial_exit(&vm->serial);
 	gmem_exit(&vm->mem);
 	if (vm->has_kvm) {
-		(void)close(FD_VM);
-		(void)close(FD_KVM);
+		fds_release(FD_VM);
+		fds_release(FD_KVM);
 	}
 	free(vm);
 }

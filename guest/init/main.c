@@ -13,6 +13,7 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,6 +67,8 @@ static _Noreturn void end_guest(enum order_end end)
 	/* Leaves a clean file system; fails harmlessly on an initramfs. */
 	(void)mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
 	report("%s", end == ORDER_REBOOT ? "reboot" : "power off");
+	/* The console sends on its own time; the end does not wait for it. */
+	(void)tcdrain(STDOUT_FILENO);
 	(void)reboot(end == ORDER_REBOOT ? RB_AUTOBOOT : RB_POWER_OFF);
 	report("reboot: %s", strerror(errno));
 	for (;;)

@@ -14,7 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$here/../..
 tarball=/usr/src/linux-source-6.1.tar.xz
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/mayfly
-n_files=1100 # compiled files of a build, nearly: for the progress line
+n_files=1120 # compiled files of a build, nearly: for the progress line
 
 # fingerprint DIR: of the configuration and the patches, but for our licence
 # lines.
@@ -64,17 +64,16 @@ log=$work/log
 # Counts the lines that name a compiled file, in place on a terminal and once
 # in 200 files elsewhere.
 progress() {
-	awk -v total=$n_files -v tty="$([ -t 1 ] && echo 1)" '
-	$1 == "CC" || $1 == "AS" {
-		n++
-		line = sprintf("  %d of about %d files", n, total)
-		if (tty)
-			printf "\r%s", line
-		else if (n % 200 == 0)
-			print line
-		fflush()
-	}
-	END { if (tty) print "" }'
+	n=0
+	while read -r what _; do
+		case $what in CC | AS) n=$((n + 1)) ;; *) continue ;; esac
+		if [ -t 1 ]; then
+			printf '\r  %d of about %d files' $n $n_files
+		elif [ $((n % 200)) = 0 ]; then
+			echo "  $n of about $n_files files"
+		fi
+	done
+	[ ! -t 1 ] || echo
 }
 
 kernel_make() {

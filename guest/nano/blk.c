@@ -51,10 +51,9 @@ struct slot {
 struct run {
 	struct blk *b;
 	struct blk_job *j;
-	struct slot *slot; /* j->depth of them */
-	uint16_t *free_slot;
+	struct slot **free_slot; /* of j->depth */
 	uint32_t n_free;
-	uint16_t by_head[VQ_SIZE_MAX];
+	struct slot *by_head[VQ_SIZE_MAX]; /* NULL: not in flight */
 	uint64_t issued;
 	uint64_t blocks;
 };
@@ -114,8 +113,7 @@ static bool do_pattern(const struct blk_job *j, const struct slot *s)
 static bool issue(struct run *r)
 {
 	struct blk_job *j = r->j;
-	uint16_t at = r->free_slot[r->n_free - 1];
-	struct slot *s = &r->slot[at];
+	struct slot *s = r->free_slot[r->n_free - 1];
 	s->header = (struct blk_header){.type = j->type,
 					.sector = sector_of(r, r->issued)};
 	s->status = NO_ANSWER;
@@ -133,7 +131,7 @@ static bool issue(struct run *r)
 					j->type == BLK_IN};
 	buf[j->segs + 1] = (struct vq_buf){&s->status, 1, true};
 	int head = vq_add(&r->b->q, buf, (uint16_t)(j->segs + 2), s->table);
-	r->by_head[head] = at;
+	r->by_head[head] = s;
 	r->n_free--;
 	r->issued++;
 	return true;
@@ -153,10 +151,10 @@ static uint32_t crc32(uint32_t crc, const uint8_t *p, uint32_t n)
 static const char *finish(struct run *r, const struct vq_used *u)
 {
 	struct blk_job *j = r->j;
-	if (u->head >= r->b->q.size)
-		return "a used head is out of range";
-	uint16_t at = r->by_head[u->head];
-	struct slot *s = &r->slot[at];
+	struct slot *s = u->head < VQ_SIZE_MAX ? r->by_head[u->head] : NULL;
+	if (!s)
+		return "a used head is not in flight";
+	r->by_head[u->head] = NULL;
 	uint32_t len = j->type == BLK_IN ? j->bytes + 1 : 1;
 	if (s->status != 0)
 		return "a request failed";
@@ -169,7 +167,7 @@ static const char *finish(struct run *r, const struct vq_used *u)
 	}
 	if (j->sum)
 		j->crc = crc32(j->crc, s->data, j->bytes);
-	r->free_slot[r->n_free++] = at;
+	r->free_slot[r->n_free++] = s;
 	j->done++;
 	return "";
 }
@@ -186,13 +184,13 @@ static void make_slots(struct run *r)
 	const struct blk_job *j = r->j;
 	bool indirect = vdev_has(r->b->dev, VIRTIO_F_INDIRECT);
 	size_t table_bytes = (j->segs + 2) * sizeof(struct vq_desc);
-	r->slot = mem_alloc(j->depth * sizeof(*r->slot));
-	r->free_slot = mem_alloc(j->depth * sizeof(*r->free_slot));
+	struct slot *slot = mem_alloc(j->depth * sizeof(*slot));
+	r->free_slot = mem_alloc(j->depth * sizeof(struct slot *));
 	for (uint32_t i = 0; i < j->depth; i++) {
-		r->slot[i] = (struct slot){.data = mem_alloc(j->bytes)};
+		slot[i] = (struct slot){.data = mem_alloc(j->bytes)};
 		if (indirect)
-			r->slot[i].table = mem_alloc(table_bytes);
-		r->free_slot[r->n_free++] = (uint16_t)i;
+			slot[i].table = mem_alloc(table_bytes);
+		r->free_slot[r->n_free++] = &slot[i];
 	}
 }
 

@@ -21,9 +21,12 @@ static size_t line_len;
 
 static void send(const char *s, size_t n)
 {
-	while (!(in8(PORT_COM1 + COM1_LSR) & LSR_THRE))
-		pause();
-	__asm__ volatile("rep outsb" : "+S"(s), "+c"(n) : "d"(PORT_COM1) : "memory");
+	for (size_t i = 0; i < n; i++) {
+		while (i % FIFO_BYTES == 0 &&
+		       !(in8(PORT_COM1 + COM1_LSR) & LSR_THRE))
+			pause();
+		out8(PORT_COM1, (uint8_t)s[i]);
+	}
 }
 
 static void put(char c)

@@ -106,15 +106,14 @@ static const char *order_keys(struct piece args)
 	return "";
 }
 
-#define ORDER(name)                 \
-	{                           \
-#name, order_##name \
-	}
-
 static const struct order orders[] = {
-	ORDER(hello), ORDER(devices),	ORDER(cpus),  ORDER(mem),  ORDER(touch),
-	ORDER(clock), ORDER(boottimer), ORDER(flood), ORDER(echo), ORDER(tick),
-	ORDER(keys),  ORDER(blk),	ORDER(fault),
+	{"hello", order_hello},		{"devices", order_devices},
+	{"cpus", order_cpus},		{"mem", order_mem},
+	{"touch", order_touch},		{"clock", order_clock},
+	{"boottimer", order_boottimer}, {"flood", order_flood},
+	{"echo", order_echo},		{"tick", order_tick},
+	{"keys", order_keys},		{"blk", order_blk},
+	{"fault", order_fault},
 };
 
 static void print_piece(struct piece p)

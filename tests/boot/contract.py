@@ -151,11 +151,13 @@ def as_from_a_terminal():
 class Monitor:
     """A monitor in a folder of its own."""
 
-    def __init__(self, *args, api=True, files=None, started=True):
+    def __init__(self, *args, api=True, files=None, started=True,
+                 stdout=None):
         self.folder = tempfile.TemporaryDirectory(prefix="m", dir="/tmp")
         self.cwd = self.folder.name
         self.args = [*(["--api-sock", "api.sock"] if api else []), *args]
         self.api = api
+        self.stdout = stdout
         self.process = None
         self.client = None
         for name, data in (files or {}).items():
@@ -196,7 +198,8 @@ class Monitor:
         with open(self.file("out"), "wb") as out, \
                 open(self.file("err"), "wb") as err:
             self.process = subprocess.Popen(
-                [*MAYFLY, *self.args], cwd=self.cwd, stdout=out, stderr=err,
+                [*MAYFLY, *self.args], cwd=self.cwd,
+                stdout=self.stdout or out, stderr=err,
                 stdin=subprocess.DEVNULL, preexec_fn=as_from_a_terminal)
         if self.api:
             wait_for(self._listens, "the socket")

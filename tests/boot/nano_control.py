@@ -2,6 +2,7 @@
 """Pause and resume, and what a guest can make the log grow. Run by nano.py."""
 import os
 import re
+import subprocess
 import time
 
 from monitor import (SOAK, check, check_equal, drive, read_metrics, wait_for)
@@ -141,8 +142,8 @@ def ends_while_it_works(t):
 def limits_its_log(t):
     """what a guest does wrong over and over fills no log"""
     path = t.file("a", 8 * MIB)
-    orders = (["fault=queue-loop"] * 12 + ["fault=ring-oob"] * 12 +
-              ["boottimer"] * 20 + ["fault=badmmio"] * 2 +
+    orders = (["fault=queue-loop"] * 30 + ["fault=ring-oob"] * 12 +
+              ["boottimer"] * 60 + ["fault=badmmio"] * 2 +
               ["blk=0:req:0:8192:512"] * 12 + ["blk=0:req:99"] * 12)
     m = t.boot(",".join(orders), [drive(path)],
                args=("--no-api", "--boot-timer", "--level", "Debug"))
@@ -155,7 +156,7 @@ def limits_its_log(t):
         places[text] = places.get(text, 0) + 1
     for text, n in places.items():
         check(n <= LOG_BURST * windows, "%d times: %s" % (n, text))
-    check(any(n == LOG_BURST for n in places.values()),
+    check(any(n >= LOG_BURST for n in places.values()),
           "nothing was repeated until its limit")
 
 
@@ -163,7 +164,7 @@ def limits_its_log_of_host_errors(t):
     """a drive that fails on the host fills no log, and counts"""
     path, metrics = t.file("a", MIB), t.path("metrics")
     m = t.boot_api("echo," + ",".join(["blk=0:req:0:2000:512"] * 60),
-                   [drive(path)], words="nano.end=halt", stdin=-1,
+                   [drive(path)], words="nano.end=halt", stdin=subprocess.PIPE,
                    metrics={"metrics_path": metrics})
     m.wait_text("^nano: echo ready")
     os.truncate(path, 0)

@@ -299,5 +299,17 @@ def _():
                 contains(said, line)
 
 
+@test("a standard output that nobody reads delays no request")
+def _():
+    reader, writer = os.pipe()
+    try:
+        with Monitor(stdout=writer) as m:
+            for _ in range(1000):
+                same(m.request("GET", "/version").code, 200)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "base/worker.h"
 #include "tests/virtio/driver.h"
+#include "tests/virtio/vcpu_thread.h"
 #include "virtio/blk.h"
 
 #define RAM_BYTES  (16 * MIB)
@@ -46,11 +47,11 @@ struct fixture {
 	struct loop *loop;
 	struct vm *vm;
 	struct blk *blk;
+	struct blk *other; /* a second drive, of the few tests that have it */
 	struct driver drv;
 	int fd; /* of the drive's file, the test's own */
 	uint32_t used_len;
-	bool stopped;
-	/* A file operation that does not end: see block(). */
+	/* A file operation that does not end: see attach_blocked(). */
 	int pipe[2];
 	struct job job;
 	bool job_ended;
@@ -74,6 +75,15 @@ static inline int new_file(uint64_t bytes)
 		data[i] = pattern(i);
 	assert_int_equal(pwrite(fd, data, bytes, 0), (ssize_t)bytes);
 	free(data);
+	return fd;
+}
+
+static inline int sparse_file(uint64_t bytes)
+{
+	int fd = memfd_create("drive", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)bytes), 0);
 	return fd;
 }
 
@@ -105,6 +115,21 @@ static inline void turn(struct fixture *f)
 {
 	assert_int_equal(loop_turn(f->loop, 10 * NS_PER_MS), 0);
 }
+
+/*
+ * Turn the loop until cond holds. What the helper thread or the kernel has a
+ * part in takes any number of turns: a test waits for its effect in this way,
+ * and counts turns only to show that something does not happen.
+ */
+#define until(f, cond)                                          \
+	do {                                                    \
+		uint64_t end_ = clock_now_ns() + 30 * NS_PER_S; \
+                                                                \
+		while (!(cond)) {                               \
+			assert_true(clock_now_ns() < end_);     \
+			turn(f);                                \
+		}                                               \
+	} while (0)
 
 static inline void turns(struct fixture *f, int n)
 {
@@ -155,14 +180,28 @@ static inline void attach(struct fixture *f, int fd, uint64_t bytes,
 		.mem = &f->vm->mem, .dev = dev(f), .size = QUEUE_SIZE};
 	bring_up(&f->drv, features & dev(f)->features);
 	assert_int_equal(reg_read(&f->drv, 0x70), 15);
-	/* Idle, so that a reset may be written by the loop thread itself. */
-	turns(f, 3);
 }
 
 static inline void attach_usual(struct fixture *f)
 {
 	attach(f, new_file(DISK_BYTES), DISK_BYTES,
 	       &(struct blk_config){.writeback = true}, F_ALL);
+}
+
+/* A reset ends when the drive has nothing under way: a vCPU waits for it. */
+static inline void reset(struct fixture *f)
+{
+	struct vcpu_thread t;
+
+	start_write(&f->drv, f->vm, &t, 0x70, 0);
+	until(f, ended(&t));
+	assert_int_equal(pthread_join(t.thread, NULL), 0);
+}
+
+static inline void bring_up_again(struct fixture *f)
+{
+	reset(f);
+	bring_up(&f->drv, F_ALL);
 }
 
 static inline void blk_stopped(struct virtio_dev *d)
@@ -175,8 +214,7 @@ static inline void stop_blk(struct fixture *f, struct blk *b)
 	struct virtio_dev *d = blk_dev(b);
 
 	virtio_stop(d, blk_stopped);
-	while (!d->stop_queued)
-		turn(f);
+	until(f, d->stop_queued);
 	turn(f);
 	blk_free(b);
 }
@@ -185,8 +223,12 @@ static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
 
+	/* Whatever a test that failed has left in the pipe's way ends now. */
+	(void)close(f->pipe[1]);
 	if (f->blk)
 		stop_blk(f, f->blk);
+	if (f->other)
+		stop_blk(f, f->other);
 	worker_free(f->worker);
 	turns(f, 1);
 	ram_exit(&f->vm->mem);
@@ -195,7 +237,6 @@ static inline int teardown(void **state)
 	if (f->fd >= 0)
 		(void)close(f->fd);
 	(void)close(f->pipe[0]);
-	(void)close(f->pipe[1]);
 	free(f);
 	return 0;
 }
@@ -232,13 +273,9 @@ static inline void build(struct fixture *f, uint16_t i, uint32_t type,
 /* Wait for the next answer; returns its head. */
 static inline uint32_t wait_used(struct fixture *f)
 {
-	uint64_t end = clock_now_ns() + 10 * NS_PER_S;
 	uint32_t head;
 
-	while (!take_used(&f->drv, &head, &f->used_len)) {
-		assert_true(clock_now_ns() < end);
-		turn(f);
-	}
+	until(f, take_used(&f->drv, &head, &f->used_len));
 	return head;
 }
 

@@ -26,6 +26,7 @@ static void configuration_space_is_as_specified(void **state)
 	assert_int_equal(reg_read(d, 0x08), 2);
 	assert_int_equal(reg_read(d, 0x100), DISK_BYTES / 512);
 	assert_int_equal(reg_read(d, 0x104), 0);
+	assert_int_equal(reg_read(d, 0x108), 131072);  /* size_max */
 	assert_int_equal(reg_read(d, 0x10c), 128);     /* seg_max */
 	assert_int_equal(reg_read(d, 0x114), 512);     /* blk_size */
 	assert_int_equal(reg_read(d, 0x124), 1 << 22); /* discard */
@@ -34,8 +35,8 @@ static void configuration_space_is_as_specified(void **state)
 	assert_int_equal(reg_read(d, 0x130), 1 << 22); /* zeroes */
 	assert_int_equal(reg_read(d, 0x134), 1);
 	assert_int_equal(reg_read(d, 0x138), 1);
-	assert_true(dev(f)->features ==
-		    (F_ALL | 1 << 2 | 1 << 6 | 1 << 9 | 1 << 13 | 1 << 14));
+	assert_true(dev(f)->features == (F_ALL | 1 << 1 | 1 << 2 | 1 << 6 |
+					 1 << 9 | 1 << 13 | 1 << 14));
 }
 
 static void features_follow_the_configuration(void **state)
@@ -44,7 +45,8 @@ static void features_follow_the_configuration(void **state)
 
 	attach(f, new_file(1000), 512, &(struct blk_config){.read_only = true},
 	       F_ALL);
-	assert_true(dev(f)->features == (F_ALL | 1 << 2 | 1 << 5 | 1 << 6));
+	assert_true(dev(f)->features ==
+		    (F_ALL | 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6));
 	assert_int_equal(reg_read(&f->drv, 0x100), 1);
 	assert_int_equal(reg_read(&f->drv, 0x124), 0);
 }
@@ -119,6 +121,28 @@ static void large_requests_go_in_steps(void **state)
 	assert_memory_equal(zero, ram(&f->drv, BUFFER_GPA, 0x701000), 0x701000);
 	assert_int_equal(zero[0x701000], 0);
 	free(zero);
+}
+
+/* 16 MiB are what 128 segments of the announced size make. */
+static void a_request_beyond_the_limit_is_refused(void **state)
+{
+	const uint64_t limit = 128 * 128 * KIB;
+	struct fixture *f = *state;
+
+	attach(f, sparse_file(2 * limit), 2 * limit,
+	       &(struct blk_config){.read_only = true}, F_ALL);
+	for (uint32_t extra = 0; extra <= 512; extra += 512) {
+		put_header(f, HEADER_GPA(0), T_IN, 0);
+		desc(&f->drv, 0, HEADER_GPA(0), 16, DESC_NEXT, 1);
+		/* Eight segments on the same 2 MiB. */
+		for (uint16_t i = 1; i <= 8; i++)
+			desc(&f->drv, i, BUFFER_GPA,
+			     2 * (uint32_t)MIB + (i == 8 ? extra : 0),
+			     DESC_NEXT | DESC_WRITE, (uint16_t)(i + 1));
+		desc(&f->drv, 9, STATUS_GPA(0), 1, DESC_WRITE, 0);
+		assert_int_equal(run_at(f, 0, STATUS_GPA(0)),
+				 extra ? S_IOERR : S_OK);
+	}
 }
 
 static void any_layout_is_understood(void **state)
@@ -417,6 +441,7 @@ int main(void)
 		BOTH(data_is_read_and_written),
 		BOTH(requests_have_many_segments),
 		BOTH(large_requests_go_in_steps),
+		BOTH(a_request_beyond_the_limit_is_refused),
 		BOTH(any_layout_is_understood),
 		BOTH(indirect_requests_work),
 		BOTH(flush_needs_writeback),

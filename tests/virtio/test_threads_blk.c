@@ -4,6 +4,7 @@
  * interrupts only where they are asked for: one that is lost ends the test.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 
 #include "tests/virtio/blk_fixture.h"
@@ -85,6 +86,7 @@ static void *drive(void *arg)
 
 			if (!take_used(d, &head, &len)) {
 				b->late = clock_now_ns() > end;
+				(void)sched_yield();
 				continue;
 			}
 			i = head / 3;

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/count.h"
 #include "base/err.h"
 #include "base/fds.h"
 #include "base/loop.h"
@@ -220,6 +221,55 @@ static void a_pause_completes_the_instruction(void **state)
 	take_down(&m);
 }
 
+/* ---- an access of several exits ---- */
+
+#define SPLIT_GPA 0x30000000
+
+static void ramp_read(struct bus_dev *d, struct vcpu *vcpu, uint64_t offset,
+		      void *data, uint32_t len)
+{
+	(void)d;
+	(void)vcpu;
+	for (uint32_t i = 0; i < len; i++)
+		((uint8_t *)data)[i] = (uint8_t)(offset - 0xffc + i);
+}
+
+/* An 8-byte read across a page comes as two exits of 4 bytes. */
+static void a_pause_between_the_parts_of_an_access_loses_none(void **state)
+{
+	/* 1: mov rax,[0x30000ffc]; cmp rax,0x0706050403020100; je 1b; say '!'
+	 */
+	static const uint8_t code[] = {0xbe, 0xfc, 0x0f, 0x00, 0x30, 0x48, 0xbb,
+				       0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06,
+				       0x07, 0x66, 0xba, 0xf8, 0x03, 0x48, 0x8b,
+				       0x06, 0x48, 0x39, 0xd8, 0x74, 0xf8, 0xb0,
+				       '!',  0xee, 0xeb, 0xf3};
+	static const struct bus_ops ops = {.read = ramp_read};
+	struct bus_dev ramp = {.ops = &ops};
+	struct err e = {0};
+	struct machine m;
+	uint64_t reads;
+
+	(void)state;
+	if (build(&m, code, sizeof(code), 1, 8 * MIB, &e) < 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(bus_add(&m.vm->mmio, SPLIT_GPA, 0x2000, &ramp), 0);
+	vm_run(m.vm);
+	for (int i = 0; i < 300; i++) {
+		reads = count_get(&m.vm->vcpu[0].counts.mmio_read);
+		for (int k = 0; k < 2000; k++) {
+			(void)loop_turn(m.loop, 100000);
+			if (count_get(&m.vm->vcpu[0].counts.mmio_read) > reads)
+				break;
+		}
+		pause_and_wait(&m);
+		vm_run(m.vm);
+	}
+	assert_true(count_get(&m.vm->vcpu[0].counts.mmio_read) > 600);
+	assert_int_equal(m.vm->serial.counts.writes, 0);
+	take_down(&m);
+}
+
 static void many_vcpus_park_and_go_on_together(void **state)
 {
 	static const uint8_t code[] = {HALT};
@@ -291,6 +341,8 @@ int main(void)
 		cmocka_unit_test(halted_vcpus_are_no_end),
 		cmocka_unit_test(a_paused_guest_stands_still_and_goes_on),
 		cmocka_unit_test(a_pause_completes_the_instruction),
+		cmocka_unit_test(
+			a_pause_between_the_parts_of_an_access_loses_none),
 		cmocka_unit_test(many_vcpus_park_and_go_on_together),
 		cmocka_unit_test(a_failed_build_can_be_tried_again),
 	};

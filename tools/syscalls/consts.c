@@ -37,6 +37,7 @@ static const struct {
 	C(FD_API),
 	C(FD_SERIAL),
 	C(FD_KVM),
+	C(FD_PROBE),
 	C(FD_VM),
 	C(FD_VCPU0),
 	C(FDS_FIRST),

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured, and on whom: the floor, mayfly and other monitors.
+
+A subject is one column of the table. Each of its methods makes one run and
+returns {measure: value}; a subject lacks the methods that make no sense for it.
+"""
+import json
+import os
+import re
+import select
+import subprocess
+import time
+
+MEM_MIB = 128
+DISK_MIB = 64
+PATIENCE_S = 30
+SETTLE_S = 0.005        # for what the kernel does after a run's end
+
+# (operation, depth, segments, bytes a request): requests a run
+DRIVE_JOBS = {
+    (op, depth, segs, size): count
+    for op in ("read", "write")
+    for depth, segs, size, count in (
+        (1, 1, 4096, 300), (32, 1, 4096, 2000),
+        (1, 1, 131072, 200), (1, 16, 131072, 200),
+        (32, 1, 131072, 500), (32, 16, 131072, 500))
+}
+# Touches the buffers once, so that no run pays for fresh pages.
+WARM_UP = "blk=0:bench:read:32:1:131072:64"
+
+
+class Failed(Exception):
+    """Something did not run."""
+
+
+def drive_measure(job, unit):
+    """Name of a drive job's figure: unit is ops or bytes (a second)."""
+    return f"{unit} {job[0]} {job[1]} {job[2]} {job[3]}"
+
+
+def drive_result(job, count, took_ns):
+    """Both figures of a drive job."""
+    per_s = count * 1e9 / took_ns
+    return {drive_measure(job, "ops"): per_s,
+            drive_measure(job, "bytes"): per_s * job[3]}
+
+
+def drive_orders():
+    """The drive jobs in nano's words, a command line each."""
+    for job, count in DRIVE_JOBS.items():
+        op, depth, segs, size = job
+        yield f"blk=0:bench:{op}:{depth}:{segs}:{size}:{count}"
+
+
+def parse_drive(output):
+    """nano's report."""
+    result = {}
+    for m in re.finditer(r"nano: bench op=(\w+) depth=(\d+) segs=(\d+) "
+                         r"bytes=(\d+) n=(\d+) ns=(\d+)", output):
+        job = (m[1], int(m[2]), int(m[3]), int(m[4]))
+        if DRIVE_JOBS.get(job) == int(m[5]):
+            result.update(drive_result(job, int(m[5]), int(m[6])))
+    if len(result) != 2 * len(DRIVE_JOBS):
+        raise Failed("nano did not finish its drive jobs:\n" + output)
+    return result
+
+
+def output_until(process, word):
+    """The output of a process up to and with a word."""
+    seen, end = b"", time.monotonic() + PATIENCE_S
+    while word not in seen:
+        ready, _, _ = select.select([process.stdout], [], [],
+                                    end - time.monotonic())
+        more = os.read(process.stdout.fileno(), 65536) if ready else b""
+        if not more:
+            raise Failed(f"{process.args[0]}: no '{word.decode()}' in:\n"
+                         + seen.decode(errors="replace"))
+        seen += more
+    return seen.decode(errors="replace")
+
+
+def private_kib(pid):
+    """Private memory of a process without the guest's RAM.
+
+    Guest RAM is what is mapped in pieces of at least half its size: the
+    monitors map nothing of their own that is nearly as large and touched.
+    """
+    total = size = 0
+    with open(f"/proc/{pid}/smaps", encoding="ascii", errors="replace") as f:
+        for line in f:
+            word = line.split()
+            if word[0] == "Size:":
+                size = int(word[1])
+            elif word[0].startswith("Private_") and size < MEM_MIB * 512:
+                total += int(word[1])
+    return total
+
+
+class Bench:
+    """Programs and files that the subjects share."""
+
+    def __init__(self, folder, programs):
+        self.folder = folder
+        self.program = programs
+        self.disk = self.file("disk")
+        with open(self.disk, "wb") as f:
+            for _ in range(DISK_MIB):
+                f.write(os.urandom(1 << 20))
+
+    def file(self, name):
+        """Path of a file of this run."""
+        return os.path.join(self.folder, name)
+
+    def stopwatch(self, *args):
+        """One run of the stopwatch."""
+        done = subprocess.run([self.program["stopwatch"], *args], check=False,
+                              capture_output=True, text=True)
+        if done.returncode:
+            raise Failed(f"{' '.join(args)}: exit code {done.returncode}: "
+                         + done.stderr)
+        return {k: int(v) for k, v in
+                (pair.split("=") for pair in done.stdout.split())}
+
+
+class Floor:
+    """The smallest program that starts a guest, and the host's file."""
+
+    name = "floor"
+
+    def __init__(self, bench):
+        self.bench = bench
+
+    def byte(self):
+        """Exec to the guest's first byte."""
+        t = self.bench.stopwatch("byte", self.bench.program["floor"],
+                                 self.bench.program["nano"])
+        return {"byte": t["ns"] / 1e6, "cpu": t["cpu_ns"] / 1e6,
+                "faults": t["faults"]}
+
+    def calls(self):
+        """System calls until then."""
+        t = self.bench.stopwatch("calls", self.bench.program["floor"],
+                                 self.bench.program["nano"])
+        return {"calls": t["calls"]}
+
+    def drive(self):
+        """The same requests on the file, without a guest."""
+        result = {}
+        for job, count in DRIVE_JOBS.items():
+            args = [self.bench.program["diskfloor"], self.bench.disk,
+                    *map(str, job), str(count)]
+            done = subprocess.run(args, check=False, capture_output=True,
+                                  text=True)
+            m = re.match(r"n=(\d+) ns=(\d+)", done.stdout)
+            if not m:
+                raise Failed(done.stderr)
+            result.update(drive_result(job, int(m[1]), int(m[2])))
+        return result
+
+
+class Guest:
+    """What mayfly, Firecracker and QEMU have in common."""
+
+    def __init__(self, bench, name):
+        self.bench = bench
+        self.name = name
+
+    def command(self, boot_args, drive=False):
+        """The command line that starts a guest."""
+        raise NotImplementedError
+
+    def byte(self):
+        """Exec to the guest's first byte, from a configuration file."""
+        t = self.bench.stopwatch("byte", *self.command("nano.run=hello"))
+        return {"byte": t["ns"] / 1e6, "cpu": t["cpu_ns"] / 1e6,
+                "faults": t["faults"]}
+
+    def calls(self):
+        """System calls until then."""
+        t = self.bench.stopwatch("calls", *self.command("nano.run=hello"))
+        return {"calls": t["calls"]}
+
+    def run(self, boot_args, drive, look):
+        """Start a guest that halts in the end; look(process, its output)."""
+        with subprocess.Popen(self.command(boot_args + " nano.end=halt", drive),
+                              stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE) as p:
+            try:
+                return look(p, output_until(p, b"nano: done"))
+            finally:
+                p.kill()
+
+    def memory(self):
+        """Private memory once the guest is up."""
+        return self.run("nano.run=hello", False,
+                        lambda p, _: {"memory": private_kib(p.pid)})
+
+    def drive(self):
+        """All drive jobs in one guest."""
+        orders = " ".join("nano.run=" + o for o in
+                          (WARM_UP, *drive_orders()))
+        return self.run(orders, True, lambda _, out: parse_drive(out))
+
+
+class Monitor(Guest):
+    """mayfly, or a Firecracker."""
+
+    def __init__(self, bench, name, path):
+        super().__init__(bench, name)
+        self.path = path
+        self.socket = bench.file(f"{name}.sock")
+
+    def command(self, boot_args, drive=False):
+        config = {
+            "boot-source": {"kernel_image_path": self.bench.program["nano"],
+                            "boot_args": boot_args},
+            "machine-config": {"vcpu_count": 1, "mem_size_mib": MEM_MIB},
+            "drives": [{"drive_id": "disk", "path_on_host": self.bench.disk,
+                        "is_root_device": False, "is_read_only": False,
+                        "io_engine": "Async"}] if drive else [],
+        }
+        path = self.bench.file(f"{self.name}.json")
+        with open(path, "w", encoding="ascii") as f:
+            json.dump(config, f)
+        return [self.path, "--no-api", "--config-file", path]
+
+    def with_socket(self, mode, *args):
+        """A stopwatch run that talks to the API."""
+        if os.path.exists(self.socket):
+            os.unlink(self.socket)
+        return self.bench.stopwatch(mode, self.socket, *args, self.path,
+                                    "--api-sock", self.socket)["ns"] / 1e6
+
+    def api(self):
+        """Exec to GET / answered."""
+        return {"api": self.with_socket("api")}
+
+    def start(self):
+        """InstanceStart to the guest's first byte."""
+        return {"start": self.with_socket(
+            "start", self.bench.program["nano"], "nano.run=hello")}
+
+
+class Qemu(Guest):
+    """QEMU's microvm machine, by PVH."""
+
+    def __init__(self, bench, path):
+        super().__init__(bench, "qemu")
+        self.path = path
+
+    def command(self, boot_args, drive=False):
+        args = [self.path, "-M", "microvm,acpi=off,pit=on,pic=on,rtc=off",
+                "-accel", "kvm", "-cpu", "host", "-m", str(MEM_MIB),
+                "-nodefaults", "-no-user-config", "-display", "none",
+                "-serial", "stdio", "-no-reboot",
+                "-global", "virtio-mmio.force-legacy=false",
+                "-kernel", self.bench.program["nano_pvh"],
+                "-append", boot_args]
+        if drive:
+            # The kernel closes the files of a ring some time after the end.
+            args += ["-drive", f"id=disk,file={self.bench.disk},format=raw,"
+                     "if=none,aio=io_uring,cache=writeback,file.locking=off",
+                     "-device", "virtio-blk-device,drive=disk"]
+        return args
+
+
+def one_round(subjects, number, measures, samples):
+    """Each measure once on each subject that has it, in turning order."""
+    turn = number % len(subjects)
+    for method in measures:
+        for s in subjects[turn:] + subjects[:turn]:
+            if not hasattr(s, method):
+                continue
+            time.sleep(SETTLE_S)
+            for measure, value in getattr(s, method)().items():
+                samples.setdefault(measure, {}).setdefault(
+                    s.name, []).append(value)
