@@ -186,7 +186,6 @@ static int start_from_file(struct api *a, const char *text, size_t len,
 {
 	int ret;
 
-	probe_start(&a->probe, a->worker);
 	ret = config_file_apply(a, text, len, e);
 	if (ret < 0)
 		return err_wrap(e, "Failed to build MicroVM from Json: "
@@ -195,6 +194,8 @@ static int start_from_file(struct api *a, const char *text, size_t len,
 	ret = start_prepare(a, e);
 	if (ret == 0)
 		ret = start_build(a, e);
+	if (ret == 0 && loop_enable(a->loop) < 0)
+		ret = err_set(e, -EIO, "The event loop cannot be started");
 	if (ret < 0) {
 		start_failed(a);
 		return err_wrap(e, "Failed to build MicroVM from Json: Could "
@@ -219,10 +220,6 @@ static int set_up(struct api *a, const char *config, size_t config_len,
 	if (ret < 0)
 		return ret;
 	worker_attach(a->worker, a->loop);
-	/* Enables the ring: the last call that the filters will forbid. */
-	ret = loop_turn(a->loop, 0);
-	if (ret < 0)
-		return err_code(e, ret, "Event loop");
 	if (!a->args->no_api) {
 		fd = serve(a, e);
 		if (fd < 0)

@@ -204,15 +204,20 @@ static uint64_t wait_ns(const struct loop *l, uint64_t timeout_ns)
 	return MIN(timeout_ns, t->deadline_ns > now ? t->deadline_ns - now : 0);
 }
 
+int loop_enable(struct loop *l)
+{
+	int ret = l->enabled ? 0 : l->ops->enable(l);
+
+	l->enabled = ret >= 0;
+	return ret;
+}
+
 int loop_turn(struct loop *l, uint64_t timeout_ns)
 {
-	int ret = 0;
+	int ret = loop_enable(l);
 
-	if (!l->enabled)
-		ret = l->ops->enable(l);
 	if (ret < 0)
 		return ret;
-	l->enabled = true;
 	ret = l->ops->wait(l, wait_ns(l, timeout_ns));
 	if (ret < 0)
 		return ret;

@@ -2,10 +2,10 @@
 /*
  * build.c: from a configuration to vCPUs that wait for the word to run.
  *
- * The order is measured: threads first, since a host that is busy lets a new
- * one wait; KVM_CREATE_VM while the process is small; memory slots before the
- * interrupt chips (4-6 ms otherwise); doorbells before the vCPUs. What CPUID
- * offers is read elsewhere meanwhile (probe.h).
+ * The order is measured: KVM_CREATE_VM while the process is small, memory slots
+ * before the interrupt chips (4-6 ms otherwise), doorbells before the vCPUs.
+ * Where the helper thread has read what CPUID offers before, this does not do
+ * it again (probe.h).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -249,15 +249,15 @@ int vm_build(struct vm *vm, struct err *e)
 {
 	int ret;
 
-	ret = start_threads(vm, e);
-	if (ret == 0)
-		ret = create_vm(vm, e);
+	ret = create_vm(vm, e);
 	if (ret == 0)
 		ret = add_memory(vm, e);
 	if (ret == 0)
 		ret = load_kernel(vm, e);
 	if (ret == 0)
 		ret = add_chips(vm, e);
+	if (ret == 0)
+		ret = start_threads(vm, e);
 	if (ret == 0)
 		ret = add_vcpus(vm, e);
 	if (ret == 0)
