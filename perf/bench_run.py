@@ -29,6 +29,10 @@ DRIVE_JOBS = {
 WARM_UP = "blk=0:bench:read:32:1:131072:64"
 
 
+# The same guest without interrupts: what the drive does, whatever an exit costs.
+POLLED_JOB, POLLED_COUNT = ("read", 32, 1, 131072), 2000
+
+
 class Failed(Exception):
     """Something did not run."""
 
@@ -157,6 +161,17 @@ class Floor:
             result.update(drive_result(job, int(m[1]), int(m[2])))
         return result
 
+    def polled(self):
+        """The polled job on the file."""
+        done = subprocess.run([self.bench.program["diskfloor"],
+                               self.bench.disk, *map(str, POLLED_JOB),
+                               str(POLLED_COUNT)], check=False,
+                              capture_output=True, text=True)
+        m = re.match(r"n=(\d+) ns=(\d+)", done.stdout)
+        if not m:
+            raise Failed(done.stderr)
+        return {"polled": int(m[1]) * POLLED_JOB[3] * 1e9 / int(m[2])}
+
 
 class Guest:
     """What mayfly, Firecracker and QEMU have in common."""
@@ -200,6 +215,18 @@ class Guest:
         orders = " ".join("nano.run=" + o for o in
                           (WARM_UP, *drive_orders()))
         return self.run(orders, True, lambda _, out: parse_drive(out))
+
+
+    def polled(self):
+        """Sequential reads by a guest that polls for completions."""
+        op, depth, segs, size = POLLED_JOB
+        orders = (f"nano.poll nano.run={WARM_UP} nano.run=blk=0:bench:{op}:"
+                  f"{depth}:{segs}:{size}:{POLLED_COUNT}")
+        out = self.run(orders, True, lambda _, text: text)
+        m = re.search(rf" n={POLLED_COUNT} ns=(\d+)", out)
+        if not m:
+            raise Failed("nano did not finish its polled job:\n" + out)
+        return {"polled": POLLED_COUNT * size * 1e9 / int(m[1])}
 
 
 class Monitor(Guest):
