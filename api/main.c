@@ -315,17 +315,19 @@ static int start(struct api *a, struct args *args)
 }
 
 /* Too large for a stack; one a process, which ends with it. */
+static struct metrics metrics;
+static struct args args;
 static struct api api = {
+	.args = &args,
+	.metrics = &metrics,
 	.owner = {.ended = on_ended,
 		  .parked = api_parked,
 		  .drained = api_drained},
 };
-static struct metrics metrics;
 
 int main(int argc, char **argv)
 {
 	struct args_fault fault;
-	struct args args;
 	int exit_code;
 	struct err e;
 
@@ -340,8 +342,6 @@ int main(int argc, char **argv)
 	metrics_init(&metrics);
 	signals_init(&metrics);
 	console_open_output();
-	api.args = &args;
-	api.metrics = &metrics;
 	exit_code = start(&api, &args);
 	console_close();
 	/* Threads may still run: end them with the process, not one by one. */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "api/http.h"
-#include "api/utf8.h"
+#include "base/utf8.h"
 #include "base/num.h"
 
 #define MAX_BODY 3000
