@@ -165,7 +165,7 @@ guests: $(NANO) linux-guest
 demo:
 	$(call need,@demo)
 	$(if $(filter nano,$(GUEST)),,$(call need,@linux))
-	$(again) all $(NANO) $(B)/bin/floor $(if $(filter nano,$(GUEST)),,linux-guest)
+	$(again) all $(NANO) $(PERF) $(if $(filter nano,$(GUEST)),,linux-guest)
 	@tools/demo.sh $(GUEST)
 
 bench:
