@@ -138,7 +138,8 @@ ASAN = build/asan/tests/guest/test_init $(foreach l,$(LAYERS),$(patsubst tests/%
 TSAN = $(foreach t,base/test_loop base/test_loop_socket base/test_worker \
 	vmm/test_vm vmm/test_probe virtio/test_threads virtio/test_threads_blk,build/tsan/tests/$(t))
 BOOT = tests/golden/run.py $(foreach t,http_contract api_contract \
-	start_contract process_contract nano nano_epoll syscalls linux_boot,tests/boot/$(t).py)
+	start_contract process_contract contract_epoll nano nano_epoll \
+	syscalls linux_boot,tests/boot/$(t).py)
 need = @tools/need.sh $(1)
 again = @$(MAKE) --no-print-directory
 
@@ -163,7 +164,7 @@ $(B)/tests/no_uring: tests/boot/no_uring.c
 guests: $(NANO) linux-guest
 
 demo:
-	$(call need,@demo)
+	$(call need,@build @demo)
 	$(if $(filter nano,$(GUEST)),,$(call need,@linux))
 	$(again) all $(NANO) $(PERF) $(if $(filter nano,$(GUEST)),,linux-guest)
 	@tools/demo.sh $(GUEST)

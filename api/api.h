@@ -116,6 +116,11 @@ void api_run_job(struct api *a, void (*work)(struct job *j),
 		 void (*done)(struct job *j));
 struct api *api_of_job(struct job *j);
 
+/* ---- pause.c, for struct vm_owner ---- */
+
+void api_parked(struct vm_owner *o);
+void api_drained(struct vm_owner *o);
+
 /* ---- the guest's life (start.c), also without a request ---- */
 
 /*
@@ -123,10 +128,6 @@ struct api *api_of_job(struct job *j);
  * the loop. After an error call start_failed() on the loop; then all may be
  * tried again. Texts lack the prefix of the endpoint.
  */
-/* For struct vm_owner (pause.c). */
-void api_parked(struct vm_owner *o);
-void api_drained(struct vm_owner *o);
-
 int start_prepare(struct api *a, struct err *e);
 int start_build(struct api *a, struct err *e);
 void start_finish(struct api *a);

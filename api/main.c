@@ -2,7 +2,7 @@
 /*
  * main.c: the one place that wires everything.
  *
- * Order: descriptors, command line, log, metrics, helper thread, loop, API
+ * Order: command line, descriptors, log, metrics, helper thread, loop, API
  * socket, configuration file (which starts the guest), loop. Files are opened
  * here before the loop runs and on the helper thread afterwards.
  */

@@ -33,7 +33,7 @@ enum {
 
 /*
  * Close every inherited descriptor above 2 and check that the limit on open
- * files leaves room. Once, first thing in main().
+ * files leaves room. Once, before anything is opened.
  */
 int fds_init(struct err *e);
 

@@ -9,6 +9,10 @@ HALT = bytes.fromhex("fa" "f4" "ebfd")          # cli; 1: hlt; jmp 1b
 RESET = bytes.fromhex("b0fe" "e664")            # mov al,0xfe; out 0x64,al
 UNDEFINED = bytes.fromhex("0f0b")               # ud2, and no interrupt table
 
+# Prints the command line, at 0x20000: mov esi,..; 1: lodsb; test al,al; jz 2f;
+# out dx,al; jmp 1b; 2: what follows
+SAY_CMDLINE = bytes.fromhex("be00000200" "ac" "84c0" "7403" "ee" "ebf8")
+
 PT_LOAD, PT_NOTE = 1, 4
 PVH_ENTRY = 18
 

@@ -6,11 +6,14 @@ Logs and metrics, the configuration file, command lines, exit codes.
 """
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 
-from contract import (KVM, Monitor, contains, main, messages, same, test,
+from contract import (KVM, MAYFLY, Monitor, contains, main, messages, same, test,
                       wait_for)
 from images import HALT, RESET, UNDEFINED, kernel
 
@@ -297,6 +300,20 @@ def _():
                 said = " ".join(messages(m.output())).replace(
                     " " + help_line, "").replace(help_line, "")
                 contains(said, line)
+
+
+@test("the program runs in a root folder that holds nothing else")
+def _():
+    with open(MAYFLY[-1], "rb") as f:
+        if b"/ld-linux" in f.read(4096):
+            return              # a sanitizer's build is dynamic
+    with tempfile.TemporaryDirectory(dir="/tmp") as root:
+        shutil.copy(MAYFLY[-1], os.path.join(root, "firecracker"))
+        done = subprocess.run(["unshare", "-r", "chroot", root,
+                               "/firecracker", "--version"], check=False,
+                              capture_output=True, text=True)
+        same(done.returncode, 0, done.stderr)
+        same(done.stdout.splitlines()[0], "Firecracker v1.16.1")
 
 
 @test("a standard output that nobody reads delays no request")

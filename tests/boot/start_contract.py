@@ -11,8 +11,8 @@ import time
 
 from contract import (KVM, Monitor, contains, main, messages, same, test,
                       wait_for)
-from images import (HALT, LOAD_GPA, PT_LOAD, PT_NOTE, PVH_ENTRY, bzimage, elf,
-                    kernel, note, pvh, segment)
+from images import (HALT, LOAD_GPA, PT_LOAD, PT_NOTE, PVH_ENTRY, RESET,
+                    SAY_CMDLINE, bzimage, elf, kernel, note, pvh, segment)
 
 START = {"action_type": "InstanceStart"}
 START_FAILED = ("Failed to build MicroVM from Json: Could not Start MicroVM "
@@ -133,6 +133,27 @@ def _():
         configure(m, "kernel", initrd_path="disk")
         m.ok("PUT", "/actions", START)
         m.guest_ready()
+
+
+@test("the command line: ours after the user's words, before those of init", KVM)
+def _():
+    files = FILES | {"kernel": kernel(SAY_CMDLINE + RESET)}
+    for root, word in (({}, "root=/dev/vda rw"),
+                       ({"is_read_only": True}, "root=/dev/vda ro"),
+                       ({"partuuid": "0eaa91a0-01", "is_read_only": True},
+                        "root=PARTUUID=0eaa91a0-01 ro")):
+        with Monitor(files=files) as m:
+            m.ok("PUT", "/boot-source", {"kernel_image_path": "kernel",
+                                         "boot_args": "a b -- c"})
+            m.ok("PUT", "/drives/x", {"drive_id": "x", "path_on_host": "disk",
+                                      "is_root_device": False})
+            m.ok("PUT", "/drives/r", {"drive_id": "r", "path_on_host": "disk",
+                                      "is_root_device": True, **root})
+            m.ok("PUT", "/actions", START)
+            m.ends(0)
+            contains(m.output(), "\x16a b pci=off " + word +
+                     " virtio_mmio.device=4K@0xc0001000:5"
+                     " virtio_mmio.device=4K@0xc0002000:6 -- c")
 
 
 @test("memory and command lines that cannot be are refused at the start", KVM)
