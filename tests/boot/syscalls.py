@@ -168,12 +168,14 @@ def api(options=()):
         w.request("PUT", "/machine-config",
                   {"vcpu_count": 2, "mem_size_mib": 64})
         w.request("PUT", "/boot-source",
-                  {"kernel_image_path": NANO,
+                  {"kernel_image_path": NANO, "initrd_path": "disk",
                    "boot_args": "nano.run=hello,blk=0:write:1:4,"
                                 "tick=150,blk=0:verify:2:1"})
         w.request("PUT", "/drives/d",
                   {"drive_id": "d", "path_on_host": "disk",
-                   "is_root_device": False, "is_read_only": False})
+                   "is_root_device": False, "is_read_only": False,
+                   "exclusive": True})
+        w.request("PUT", "/cpu-config", {"kvm_capabilities": []})
         w.request("PUT", "/drives/x",
                   {"drive_id": "x", "path_on_host": "missing",
                    "is_root_device": False, "is_read_only": False}, 400)
@@ -186,6 +188,7 @@ def api(options=()):
                   {"drive_id": "d", "path_on_host": "disk2"})
         w.request("PATCH", "/drives/d",
                   {"drive_id": "d", "path_on_host": "missing"}, 400)
+        w.request("PATCH", "/drives/d", {"drive_id": "d", "rate_limiter": {}})
         w.request("PATCH", "/vm", {"state": "Paused"})
         w.request("GET", "/", status=200)
         w.request("PATCH", "/vm", {"state": "Resumed"})
