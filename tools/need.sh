@@ -12,13 +12,14 @@ group() {
 	case $1 in
 	@build) echo gcc make libc6-dev liburing-dev libcjson-dev dpkg-dev ;;
 	@test) echo gcc make libc6-dev liburing-dev libcjson-dev libcmocka-dev \
-		libseccomp-dev iproute2 python3 binutils curl e2fsprogs ;;
-	@check) echo gcc libc6-dev git clang-tidy clang-format cppcheck liburing-dev \
-		libseccomp-dev libcjson-dev libcmocka-dev ;;
+		libseccomp-dev iproute2 python3 binutils curl e2fsprogs \
+		mount util-linux ;;
+	@check) echo gcc libc6-dev git clang-tidy clang-format cppcheck \
+		liburing-dev libseccomp-dev libcjson-dev libcmocka-dev ;;
 	@fuzz) echo clang libclang-rt-dev liburing-dev libcjson-dev ;;
 	@demo) echo curl e2fsprogs ;;
-	@linux) echo gcc libc6-dev make musl-tools flex bison bc libelf-dev libssl-dev zstd cpio \
-		xz-utils dpkg-dev e2fsprogs ;;
+	@linux) echo gcc libc6-dev make musl-tools flex bison bc libelf-dev \
+		libssl-dev zstd cpio xz-utils dpkg-dev e2fsprogs ;;
 	*) echo "$0: no group $1" >&2; exit 2 ;;
 	esac
 }
