@@ -123,6 +123,35 @@ static void large_requests_go_in_steps(void **state)
 	free(zero);
 }
 
+/*
+ * The kernel copies what it is handed while the loop waits, so a request of
+ * 16 MiB takes several turns: 4 MiB at first, then a share of that.
+ */
+static void a_large_request_leaves_turns_to_others(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int n = 0;
+	uint32_t head;
+
+	attach(f, sparse_file(16 * MIB), 16 * MIB,
+	       &(struct blk_config){.read_only = true}, F_ALL);
+	assert_int_equal(request(f, T_IN, 0, BUFFER_GPA, 512), S_OK);
+	put_header(f, HEADER_GPA(0), T_IN, 0);
+	desc(&f->drv, 0, HEADER_GPA(0), 16, DESC_NEXT, 1);
+	for (uint16_t i = 1; i <= 8; i++)
+		desc(&f->drv, i, BUFFER_GPA, 2 * (uint32_t)MIB,
+		     DESC_NEXT | DESC_WRITE, (uint16_t)(i + 1));
+	desc(&f->drv, 9, STATUS_GPA(0), 1, DESC_WRITE, 0);
+	offer(&f->drv, 0);
+	kick(&f->drv);
+	for (; !take_used(&f->drv, &head, &f->used_len); n++) {
+		assert_true(n < 100000);
+		turn(f);
+	}
+	assert_int_equal(get8(&f->drv, STATUS_GPA(0)), S_OK);
+	assert_true(n >= 7);
+}
+
 /* 16 MiB are what 128 segments of the announced size make. */
 static void a_request_beyond_the_limit_is_refused(void **state)
 {
@@ -441,6 +470,7 @@ int main(void)
 		BOTH(data_is_read_and_written),
 		BOTH(requests_have_many_segments),
 		BOTH(large_requests_go_in_steps),
+		BOTH(a_large_request_leaves_turns_to_others),
 		BOTH(a_request_beyond_the_limit_is_refused),
 		BOTH(any_layout_is_understood),
 		BOTH(indirect_requests_work),
