@@ -55,7 +55,7 @@ TEST_LDFLAGS = $(filter-out -static-pie,$(MODE_LDFLAGS)) \
 LAYERS = base vmm virtio api
 src_base   = $(wildcard base/*.c)
 src_vmm    = $(wildcard vmm/*.c vmm/x86/*.c)
-src_virtio = $(wildcard virtio/*.c)
+src_virtio = $(wildcard virtio/*.c virtio/mmds/*.c)
 src_api    = $(filter-out api/main.c,$(wildcard api/*.c))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 lib = $(patsubst %,$(B)/lib/%.a,$(1))
@@ -63,7 +63,7 @@ libs_base   = $(call lib,base)
 libs_vmm    = $(call lib,vmm base)
 libs_virtio = $(call lib,virtio vmm base)
 libs_api    = $(call lib,api virtio vmm base)
-EXT_LIBS = $(CJSON) -luring
+EXT_LIBS = $(CJSON) -luring -lsodium
 
 CJSON = $(if $(filter -static-pie,$(MODE_LDFLAGS)),build/deps/libcjson.a,-lcjson)
 CJSON_DEP = $(filter %.a,$(CJSON))
@@ -98,7 +98,7 @@ define unit
 $(B)/tests/$(1)/%: $(B)/obj/tests/$(1)/%.o $(libs_$(1))
 	@mkdir -p $$(@D)
 	@echo "  LD      $$@"
-	$(Q)$(CC) $(TEST_LDFLAGS) -o $$@ $$< $(libs_$(1)) -lcmocka -lcjson -luring
+	$(Q)$(CC) $(TEST_LDFLAGS) -o $$@ $$< $(libs_$(1)) -lcmocka -lcjson -luring -lsodium
 endef
 $(foreach l,$(LAYERS),$(eval $(call unit,$(l))))
 UNIT = $(foreach l,$(LAYERS),$(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/$(l)/test_*.c)))
@@ -119,7 +119,7 @@ build/fuzz/lib.a: $(patsubst %.c,build/fuzz/obj/%.o,$(FUZZ_SRC))
 	$(Q)$(AR) rcs $@ $^
 $(FUZZ): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/lib.a
 	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined -pthread -o $@ $< \
-		build/fuzz/lib.a -lcjson -luring
+		build/fuzz/lib.a -lcjson -luring -lsodium
 fuzz-programs: $(FUZZ)
 
 # The benchmarks' programs are linked like mayfly and use no layer of it.

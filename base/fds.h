@@ -27,7 +27,10 @@ enum {
 	FD_KVM,		     /* /dev/kvm */
 	FD_PROBE,	     /* the same, while the helper reads from it */
 	FD_VM,		     /* the virtual machine */
-	FD_VCPU0,	     /* vCPU 0; vCPU n is FD_VCPU0 + n */
+	FD_VSOCK,	     /* listening socket of the vsock device */
+	FD_TAP0, /* TAP of interface 0; interface n is FD_TAP0 + n */
+	FD_TAP_END = FD_TAP0 + 17,
+	FD_VCPU0 = FD_TAP_END, /* vCPU 0; vCPU n is FD_VCPU0 + n */
 	FDS_END = FD_VCPU0 + 32,
 };
 

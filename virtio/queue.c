@@ -279,7 +279,15 @@ bool virtq_chain_fill(const struct virtq_chain *c, const void *src, size_t len)
 	return true;
 }
 
-void virtq_push(struct virtq *q, uint16_t head, uint32_t bytes)
+void virtq_unpop(struct virtq *q, uint16_t head)
+{
+	if (!q->desc)
+		return;
+	q->inflight[head / 8] &= (uint8_t) ~(1u << (head % 8));
+	q->last_avail--;
+}
+
+void virtq_fill(struct virtq *q, uint16_t head, uint32_t bytes)
 {
 	if (q->broken || !q->desc)
 		return;
@@ -290,7 +298,18 @@ void virtq_push(struct virtq *q, uint16_t head, uint32_t bytes)
 	gmem_store32(e + 4, bytes);
 	q->inflight[head / 8] &= (uint8_t) ~(1u << (head % 8));
 	q->next_used++;
-	gmem_store16_release(q->used + RING_IDX, q->next_used);
+}
+
+void virtq_publish(struct virtq *q)
+{
+	if (!q->broken && q->desc)
+		gmem_store16_release(q->used + RING_IDX, q->next_used);
+}
+
+void virtq_push(struct virtq *q, uint16_t head, uint32_t bytes)
+{
+	virtq_fill(q, head, bytes);
+	virtq_publish(q);
 }
 
 bool virtq_needs_irq(struct virtq *q)

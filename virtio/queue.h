@@ -89,8 +89,22 @@ bool virtq_chain_take(struct virtq_chain *c, void *dst, size_t len);
 /* Copy src to the first len writable bytes; false if there are fewer. */
 bool virtq_chain_fill(const struct virtq_chain *c, const void *src, size_t len);
 
+/*
+ * Undo the last virtq_pop(), nothing having been popped or pushed since: the
+ * chain is popped anew, from what the ring then says. For a device that cannot
+ * serve it now.
+ */
+void virtq_unpop(struct virtq *q, uint16_t head);
+
 /* Give a chain back: bytes is what was written to its writable part. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t bytes);
+
+/*
+ * The same in two steps, for several chains that the driver may only see
+ * together (VIRTIO_NET_F_MRG_RXBUF): virtq_fill() each, then virtq_publish().
+ */
+void virtq_fill(struct virtq *q, uint16_t head, uint32_t bytes);
+void virtq_publish(struct virtq *q);
 
 /* Whether the driver wants an interrupt for what was pushed since. */
 bool virtq_needs_irq(struct virtq *q);
