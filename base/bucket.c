@@ -19,39 +19,80 @@ void bucket_init(struct bucket *b, uint64_t size, uint64_t burst,
 	b->burst = burst;
 }
 
+/* A full bucket has no fraction of a token above. */
+static void add(struct bucket *b, wide tokens, uint64_t fraction)
+{
+	uint64_t most = MAX(b->size, b->wanted);
+	bool full = tokens >= most - b->tokens;
+
+	b->tokens = full ? most : b->tokens + (uint64_t)tokens;
+	b->fraction = full ? 0 : fraction;
+}
+
+/* The product and a fraction, which is less than 2^64, fit 128 bits. */
 static void refill(struct bucket *b, uint64_t now_ns)
 {
-	uint64_t elapsed = now_ns - b->last_ns;
-	wide gained;
+	wide gained = (wide)(now_ns - b->last_ns) * b->size + b->fraction;
 
 	b->last_ns = now_ns;
-	if (elapsed >= b->refill_ns) {
-		b->tokens = b->size;
-		b->fraction = 0;
+	add(b, gained / b->refill_ns, (uint64_t)(gained % b->refill_ns));
+}
+
+static void want(struct bucket *b, uint64_t n)
+{
+	b->wanted = n;
+	b->tokens = MIN(b->tokens, MAX(b->size, n));
+	add(b, 0, b->fraction);
+}
+
+void bucket_change(struct bucket *b, uint64_t size, uint64_t burst,
+		   uint64_t refill_ms, uint64_t now_ns)
+{
+	uint64_t wanted = b->wanted, saved;
+
+	if (bucket_limits(b))
+		refill(b, now_ns);
+	saved = MIN(b->tokens, wanted);
+	bucket_init(b, size, burst, refill_ms, now_ns);
+	if (!bucket_limits(b))
 		return;
-	}
-	gained = (wide)elapsed * b->size + b->fraction;
-	if (gained / b->refill_ns >= b->size - b->tokens) {
-		b->tokens = b->size;
-		b->fraction = 0;
-		return;
-	}
-	b->tokens += (uint64_t)(gained / b->refill_ns);
-	b->fraction = (uint64_t)(gained % b->refill_ns);
+	b->wanted = wanted;
+	b->tokens = MAX(size, saved);
 }
 
 bool bucket_take(struct bucket *b, uint64_t n, uint64_t now_ns)
 {
+	uint64_t from_burst = MIN(n, b->burst);
+
 	if (!bucket_limits(b))
 		return true;
 	refill(b, now_ns);
-	if (n > b->burst && n - b->burst > b->tokens)
+	if (n - from_burst > b->tokens)
 		return false;
-	if (n <= b->burst) {
-		b->burst -= n;
-		return true;
-	}
-	b->tokens -= n - b->burst;
-	b->burst = 0;
+	b->burst -= from_burst;
+	b->tokens -= n - from_burst;
+	want(b, 0);
 	return true;
+}
+
+uint64_t bucket_wait(struct bucket *b, uint64_t n, uint64_t now_ns)
+{
+	uint64_t need = n - MIN(n, b->burst);
+	wide ns;
+
+	if (!bucket_limits(b))
+		return 0;
+	refill(b, now_ns);
+	want(b, need);
+	if (need <= b->tokens)
+		return 0;
+	/* The first nanosecond at which refill() has gained them, rounded up */
+	ns = (wide)(need - b->tokens) * b->refill_ns - b->fraction;
+	ns = ns / b->size + (ns % b->size != 0);
+	return ns < UINT64_MAX ? (uint64_t)ns : UINT64_MAX;
+}
+
+void bucket_forget(struct bucket *b)
+{
+	want(b, 0);
 }

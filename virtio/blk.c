@@ -74,6 +74,8 @@ struct blk {
 	struct blk_file next;
 	bool swap_setting; /* slot_op puts next.fd into the slot */
 	struct loop_timer swap_timer;
+
+	struct limiter limiter;
 };
 
 static struct blk *to_blk(struct virtio_dev *d)
@@ -100,7 +102,18 @@ static void return_slot(struct blk *b, struct blk_request *r)
 	b->idle = r;
 }
 
-/* Take one request and start it: 1, 0 if there is none, -EPROTO. */
+/* If not, the request goes back, and on_limiter() is called in time. */
+static bool may_pass(struct blk *b, const struct blk_request *r,
+		     const struct virtq_chain *c)
+{
+	if (limiter_pass(&b->limiter, blk_request_bytes(r, c)))
+		return true;
+	b->disk.counts.throttled = b->limiter.throttled;
+	virtq_unpop(&b->dev.queue[0], r->head);
+	return false;
+}
+
+/* Take one request and start it: 1, 0 if there is none, -EAGAIN, -EPROTO. */
 static int start_one(struct blk *b, uint64_t *bytes)
 {
 	struct virtq *q = &b->dev.queue[0];
@@ -113,15 +126,15 @@ static int start_one(struct blk *b, uint64_t *bytes)
 		return -EPROTO;
 	c = (struct virtq_chain){.iov = r->iov, .max_iov = BLK_IOV_MAX};
 	ret = virtq_pop(q, b->dev.mem, &c);
-	if (ret <= 0) {
-		return_slot(b, r);
-		return ret;
+	if (ret > 0) {
+		*bytes += c.out_bytes + c.in_bytes;
+		ret = blk_request_read(r, &b->disk, &c);
+		if (ret == 0)
+			ret = may_pass(b, r, &c) ? 1 : -EAGAIN;
 	}
-	*bytes += c.out_bytes + c.in_bytes;
-	ret = blk_request_start(r, &b->disk, &c);
-	if (ret == 0) {
+	if (ret > 0 && blk_request_start(r, &c)) {
 		b->disk.n_inflight++;
-		return 1;
+		return ret;
 	}
 	if (ret > 0)
 		virtq_push(q, r->head, r->written);
@@ -153,6 +166,8 @@ static void run_queue(struct blk *b)
 	for (int n = 0; n < WAKE_REQUESTS && bytes < WAKE_BYTES; n++) {
 		int ret = start_one(b, &bytes);
 
+		if (ret == -EAGAIN)
+			return; /* until on_limiter() */
 		if (ret < 0) {
 			virtio_needs_reset(&b->dev, "a block request breaks "
 						    "the rules of virtio");
@@ -195,6 +210,14 @@ static void on_serve(struct loop_msg *m)
 		run_queue(b);
 	virtio_signal_used(&b->dev, q);
 	settle(b);
+}
+
+static void on_limiter(struct limiter *l)
+{
+	struct blk *b = container_of(l, struct blk, limiter);
+
+	b->disk.counts.rate_limiter_events = l->events;
+	serve_soon(b);
 }
 
 static void request_answered(struct blk_disk *disk, struct blk_request *r)
@@ -312,13 +335,21 @@ static void blk_notify(struct virtio_dev *d, unsigned int q)
 	struct blk *b = to_blk(d);
 
 	(void)q;
+	limiter_resume(&b->limiter); /* this is how a pause ends */
 	b->disk.counts.queue_events++;
 	serve_soon(b);
 }
 
+/* A request that waits for the limiter is in the queue, not in flight. */
 static void blk_drain(struct virtio_dev *d)
 {
-	settle(to_blk(d));
+	struct blk *b = to_blk(d);
+
+	if (d->paused && d->status == VIRTIO_STATUS_RUNNING)
+		limiter_pause(&b->limiter);
+	else
+		limiter_forget(&b->limiter);
+	settle(b);
 }
 
 static const struct virtio_dev_ops blk_ops = {
@@ -369,6 +400,7 @@ int blk_new(struct blk **out, struct vm *vm, const struct blk_config *cfg,
 	b->slot_op.done = slot_done;
 	b->serve_msg.fn = on_serve;
 	b->swap_timer.fn = on_swap_timeout;
+	limiter_init(&b->limiter, vm->loop, on_limiter);
 	pool = mmap(NULL, VIRTQ_MAX_SIZE * sizeof(*b->pool),
 		    PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -393,6 +425,7 @@ void blk_free(struct blk *b)
 {
 	if (!b)
 		return;
+	limiter_exit(&b->limiter);
 	virtio_exit(&b->dev);
 	fd_close(&b->fd);
 	(void)munmap(b->pool, VIRTQ_MAX_SIZE * sizeof(*b->pool));
@@ -402,6 +435,16 @@ void blk_free(struct blk *b)
 struct virtio_dev *blk_dev(struct blk *b)
 {
 	return &b->dev;
+}
+
+struct limiter *blk_limiter(struct blk *b)
+{
+	return &b->limiter;
+}
+
+int blk_fd(const struct blk *b)
+{
+	return b->fd;
 }
 
 const struct blk_counts *blk_counts(const struct blk *b)

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "virtio/device.h"
+#include "virtio/limiter.h"
 
 struct blk;
 
@@ -55,6 +56,15 @@ void blk_free(struct blk *b);
 
 struct virtio_dev *blk_dev(struct blk *b);
 const struct blk_counts *blk_counts(const struct blk *b);
+
+/* The file's descriptor, of a device that is paused: to sync it. */
+int blk_fd(const struct blk *b);
+
+/*
+ * To be set, at any time. Every request is an operation; reads and writes are
+ * bytes too.
+ */
+struct limiter *blk_limiter(struct blk *b);
 
 /* A change of a drive's file; the caller's until done() has been called. */
 struct blk_swap {

@@ -163,35 +163,33 @@ static void moved(struct io_op *op, int res)
 }
 
 static enum status move(struct blk_request *r, struct iovec *vec, uint32_t n,
-			uint64_t bytes, uint64_t sector)
+			uint64_t bytes)
 {
 	if (bytes == 0 || bytes % BLK_SECTOR_BYTES != 0 ||
 	    bytes > BLK_REQUEST_BYTES ||
-	    !num_inside(sector, bytes / BLK_SECTOR_BYTES, r->disk->sectors))
+	    !num_inside(r->sector, bytes / BLK_SECTOR_BYTES, r->disk->sectors))
 		return invalid(r);
 	r->vec = vec;
 	r->n_vec = n;
 	r->left = bytes;
-	r->offset = sector * BLK_SECTOR_BYTES;
+	r->offset = r->sector * BLK_SECTOR_BYTES;
 	r->op.done = moved;
 	step(r);
 	return IN_FLIGHT;
 }
 
-static enum status begin_in(struct blk_request *r, const struct virtq_chain *c,
-			    uint64_t sector)
+static enum status begin_in(struct blk_request *r, const struct virtq_chain *c)
 {
 	if (c->out_bytes != 0)
 		return invalid(r);
-	return move(r, c->iov + c->n_out, c->n_in, c->in_bytes, sector);
+	return move(r, c->iov + c->n_out, c->n_in, c->in_bytes);
 }
 
-static enum status begin_out(struct blk_request *r, const struct virtq_chain *c,
-			     uint64_t sector)
+static enum status begin_out(struct blk_request *r, const struct virtq_chain *c)
 {
 	if (r->disk->read_only || c->in_bytes != 0)
 		return invalid(r);
-	return move(r, c->iov, c->n_out, c->out_bytes, sector);
+	return move(r, c->iov, c->n_out, c->out_bytes);
 }
 
 /* ---- the others ---- */
@@ -258,14 +256,13 @@ static enum status begin_range(struct blk_request *r, struct virtq_chain *c)
 	return IN_FLIGHT;
 }
 
-static enum status begin(struct blk_request *r, struct virtq_chain *c,
-			 uint64_t sector)
+static enum status begin(struct blk_request *r, struct virtq_chain *c)
 {
 	switch (r->type) {
 	case TYPE_IN:
-		return begin_in(r, c, sector);
+		return begin_in(r, c);
 	case TYPE_OUT:
-		return begin_out(r, c, sector);
+		return begin_out(r, c);
 	case TYPE_FLUSH:
 		return begin_flush(r);
 	case TYPE_GET_ID:
@@ -293,10 +290,9 @@ static bool cut_status(struct blk_request *r, struct virtq_chain *c)
 	return true;
 }
 
-int blk_request_start(struct blk_request *r, struct blk_disk *disk,
-		      struct virtq_chain *c)
+int blk_request_read(struct blk_request *r, struct blk_disk *disk,
+		     struct virtq_chain *c)
 {
-	enum status status;
 	struct header h;
 
 	if (!virtq_chain_take(c, &h, sizeof(h)) || !cut_status(r, c)) {
@@ -306,11 +302,31 @@ int blk_request_start(struct blk_request *r, struct blk_disk *disk,
 	r->disk = disk;
 	r->head = c->head;
 	r->type = h.type;
+	r->sector = h.sector;
+	return 0;
+}
+
+/* What is too large is refused, and moves nothing. */
+uint64_t blk_request_bytes(const struct blk_request *r,
+			   const struct virtq_chain *c)
+{
+	uint64_t bytes = 0;
+
+	if (r->type == TYPE_IN)
+		bytes = c->in_bytes;
+	else if (r->type == TYPE_OUT)
+		bytes = c->out_bytes;
+	return bytes <= BLK_REQUEST_BYTES ? bytes : 0;
+}
+
+bool blk_request_start(struct blk_request *r, struct virtq_chain *c)
+{
+	enum status status;
+
 	r->start_ns = clock_now_ns();
 	r->moved = 0;
-	status = begin(r, c, h.sector);
-	if (status == IN_FLIGHT)
-		return 0;
-	answer(r, status);
-	return 1;
+	status = begin(r, c);
+	if (status != IN_FLIGHT)
+		answer(r, status);
+	return status == IN_FLIGHT;
 }

@@ -58,6 +58,7 @@ struct blk_request {
 	struct blk_disk *disk;
 	uint16_t head;
 	uint32_t type;
+	uint64_t sector;
 	uint32_t written; /* bytes of guest memory, when answered */
 	uint8_t *status;  /* in guest memory */
 	uint64_t start_ns;
@@ -73,11 +74,18 @@ struct blk_request {
 };
 
 /*
- * Start the request whose chain c was popped into r->iov. Returns 1 if it has
- * been answered, 0 if it is in flight, -EPROTO if it has no header or nothing
- * to put a status in, which no answer can tell the driver.
+ * Read the request whose chain c was popped into r->iov. Returns 0, or -EPROTO
+ * if it has no header or nothing to put a status in, which no answer can tell
+ * the driver.
  */
-int blk_request_start(struct blk_request *r, struct blk_disk *disk,
-		      struct virtq_chain *c);
+int blk_request_read(struct blk_request *r, struct blk_disk *disk,
+		     struct virtq_chain *c);
+
+/* Bytes that it is to move between file and guest, for the limiter. */
+uint64_t blk_request_bytes(const struct blk_request *r,
+			   const struct virtq_chain *c);
+
+/* Start it: true if it is in flight, false if it has been answered. */
+bool blk_request_start(struct blk_request *r, struct virtq_chain *c);
 
 #endif

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A drive whose driver, file, pauses and changes of file all come from the
- * input. The file is memory: accesses outside of it, or writes to one that is
- * read-only, end the program, and so does a drain that does not end.
+ * A drive whose driver, file, pauses, limits and changes of file all come from
+ * the input, and so does the time. The file is memory: accesses outside of it,
+ * or writes to one that is read-only, end the program, and so does a drain that
+ * does not end.
  */
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "tests/fuzz/driver_input.h"
@@ -23,6 +25,23 @@ struct state {
 	struct blk_swap swap;
 	bool swapping, pausing, paused;
 };
+
+static uint64_t now; /* one input after another, and all of them the same */
+
+uint64_t clock_now_ns(void)
+{
+	return now;
+}
+
+struct timespec clock_wall(void)
+{
+	return (struct timespec){0};
+}
+
+uint64_t clock_process_cpu_us(void)
+{
+	return 0;
+}
 
 static struct state *to_state(struct virtio_dev *d)
 {
@@ -169,9 +188,20 @@ static void start_swap(struct state *s, struct input *in)
 	blk_swap(s->blk, &f, &s->swap);
 }
 
+static void limit(struct state *s, struct input *in)
+{
+	struct limiter *l = blk_limiter(s->blk);
+	uint64_t size = number(in, 2), ms = number(in, 1);
+
+	if (below(in, 2))
+		limiter_set_bandwidth(l, size, number(in, 1), ms);
+	else
+		limiter_set_ops(l, size, number(in, 1), ms);
+}
+
 static void one(struct state *s, struct input *in)
 {
-	switch (below(in, 12)) {
+	switch (below(in, 14)) {
 	case 0:
 		write_desc(&s->drv, in, DESC_GPA);
 		break;
@@ -199,6 +229,12 @@ static void one(struct state *s, struct input *in)
 	case 8:
 		fake_run_deferred(&s->loop);
 		break;
+	case 9:
+		limit(s, in);
+		break;
+	case 10:
+		now += number(in, 4);
+		break;
 	default:
 		write_request(s, in);
 		fake_ring(&s->loop);
@@ -222,6 +258,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct blk *b;
 
 	check(s != NULL);
+	now = NS_PER_S;
 	log_set_level(LOG_OFF);
 	fake_loop_init(&s->loop);
 	s->vm.loop = &s->loop;
