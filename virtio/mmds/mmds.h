@@ -41,8 +41,10 @@ struct mmds {
 	enum mmds_version version;
 	bool imds_compat; /* answer as EC2 does whatever the guest accepts */
 	uint32_t ipv4;	  /* host byte order */
-	uint8_t key[32];  /* of the tokens, made at the first use */
+	uint8_t key[32];  /* of the tokens, made for the first interface */
 	bool has_key;
+	uint64_t serial;       /* no two tokens are the same */
+	uint64_t (*now)(void); /* CLOCK_MONOTONIC ns; tests have their own */
 	struct mmds_counts counts;
 };
 
@@ -51,14 +53,15 @@ void mmds_exit(struct mmds *m);
 
 /*
  * A responder. output is called on the loop, perhaps from inside
- * mmds_net_input(), when there are frames for the guest again.
+ * mmds_net_input(), when there are frames for the guest. The limit of the store
+ * must not grow afterwards: it sizes the reply buffer.
  */
 int mmds_net_new(struct mmds_net **out, struct mmds *m, struct loop *l,
 		 void (*output)(void *arg), void *arg, struct err *e);
 void mmds_net_free(struct mmds_net *n);
 
 /*
- * Whether a frame is for the service: an ARP request for its address, or IPv4
+ * Whether a frame is for the service: ARP that asks for its address, or IPv4
  * to it. head is the copy of the first len bytes (at least MMDS_HEAD, unless
  * the frame is shorter). All else is the network's.
  */
@@ -67,7 +70,8 @@ bool mmds_net_wants(const struct mmds_net *n, const uint8_t *head, size_t len);
 
 /*
  * Take a whole frame that mmds_net_wants(), from the Ethernet header on. The
- * checksums in it are not looked at if the driver left them to the device.
+ * checksums in it are looked at if checked; they are not there if the driver
+ * left them to the device.
  */
 void mmds_net_input(struct mmds_net *n, const uint8_t *frame, size_t len,
 		    bool checked);
@@ -75,7 +79,7 @@ void mmds_net_input(struct mmds_net *n, const uint8_t *frame, size_t len,
 /* Put the next frame for the guest into buf; 0 if there is none now. */
 size_t mmds_net_output(struct mmds_net *n, uint8_t buf[MMDS_FRAME_MAX]);
 
-/* The guest's time stands still, or the driver was reset: no timers. */
+/* The guest's time stands still: no timers. */
 void mmds_net_pause(struct mmds_net *n);
 void mmds_net_resume(struct mmds_net *n);
 
