@@ -16,20 +16,30 @@
 #include "virtio/limiter.h"
 
 struct net;
-struct mmds_net;
+struct mmds;
 
-#define NET_HDR_BYTES 12    /* struct virtio_net_hdr with num_buffers */
-#define NET_FRAME_MAX 65550 /* the largest MTU and an Ethernet header */
+#define NET_HDR_BYTES 12 /* struct virtio_net_hdr with num_buffers */
+/*
+ * The largest packet that a kernel makes (64 KiB, to be segmented), with an
+ * Ethernet header and a VLAN tag. A TAP's largest MTU is 65521, so what is not
+ * to be segmented has at most 65535 bytes, or 65539 with a tag.
+ */
+#define NET_FRAME_MAX 65554
 
 struct net_config {
 	int tap;	       /* see tap.h; a fixed number, FD_TAP0 + n */
 	bool has_mac, has_mtu; /* offered to the driver */
 	uint8_t mac[6];
 	uint16_t mtu;
-	struct mmds_net *mmds; /* borrowed; NULL: none on this interface */
+	struct mmds *mmds; /* borrowed; NULL: none on this interface */
 };
 
-/* These only grow; names as in the metrics. */
+/*
+ * These only grow; names as in the metrics. Bytes are those of frames, without
+ * the virtio header; what the metadata service takes and gives is not in them.
+ * What came from the TAP and did not reach the driver is in rx_fails; what the
+ * driver sent and did not reach the TAP in tx_malformed or tap_write_fails.
+ */
 struct net_counts {
 	uint64_t activate_fails, cfg_fails, no_rx_avail_buffer;
 	uint64_t no_tx_avail_buffer, event_fails, rx_queue_events;
@@ -53,7 +63,10 @@ void net_free(struct net *n);
 struct virtio_dev *net_dev(struct net *n);
 const struct net_counts *net_counts(const struct net *n);
 
-/* To be set, at any time, from the loop. rx is towards the guest. */
+/*
+ * To be set, at any time, from the loop. rx is towards the guest. They count
+ * frames, and bytes of frames; the metadata service's are free.
+ */
 struct limiter *net_rx_limiter(struct net *n);
 struct limiter *net_tx_limiter(struct net *n);
 

@@ -90,9 +90,9 @@ bool virtq_chain_take(struct virtq_chain *c, void *dst, size_t len);
 bool virtq_chain_fill(const struct virtq_chain *c, const void *src, size_t len);
 
 /*
- * Undo the last virtq_pop(), nothing having been popped or pushed since: the
- * chain is popped anew, from what the ring then says. For a device that cannot
- * serve it now.
+ * Undo the last virtq_pop(), or several from the last one backwards: the chain
+ * is popped anew, from what the ring then says. For a device that cannot serve
+ * it now. Chains popped before may have been pushed meanwhile.
  */
 void virtq_unpop(struct virtq *q, uint16_t head);
 

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct err;
 
@@ -22,6 +23,13 @@ struct err;
  * config error: "), which for one that belongs to somebody else says so.
  */
 int tap_open(const char *name, size_t len, struct err *e);
+
+/*
+ * Move one frame, its header first: bytes moved, or a negative errno; -EAGAIN
+ * if there is none, or no room. A frame that is longer than the memory is cut.
+ */
+ssize_t tap_read(int fd, const struct iovec *iov, unsigned int n_iov);
+ssize_t tap_write(int fd, const struct iovec *iov, unsigned int n_iov);
 
 /* Which offloads the guest takes when it receives: features as negotiated. */
 int tap_set_offload(int fd, uint64_t features);
