@@ -29,10 +29,10 @@ struct worker;
 
 struct vsock_config {
 	uint32_t guest_cid;
-	const char *uds_path; /* copied */
-	int listener;	      /* non-blocking; FD_VSOCK */
-	uint32_t max_connections;
-	uint64_t pool_bytes; /* for data that waits for host sockets */
+	const char *uds_path;	  /* copied */
+	int listener;		  /* non-blocking; FD_VSOCK */
+	uint32_t max_connections; /* 1..VSOCK_CONNECTIONS_MAX */
+	uint64_t pool_bytes;	  /* for data that waits for host sockets */
 	struct worker *worker;
 };
 
