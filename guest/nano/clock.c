@@ -49,6 +49,18 @@ uint64_t clock_ns(void)
 	return tsc / khz * 1000000 + tsc % khz * 1000000 / khz;
 }
 
+uint64_t clock_median(uint64_t *ns, uint64_t n)
+{
+	for (uint64_t i = 1; i < n; i++) {
+		uint64_t v = ns[i];
+		uint64_t at = i;
+		for (; at && ns[at - 1] > v; at--)
+			ns[at] = ns[at - 1];
+		ns[at] = v;
+	}
+	return n ? ns[n / 2] : 0;
+}
+
 const char *order_clock(struct piece args)
 {
 	(void)clock_ns();

@@ -80,3 +80,32 @@ uint64_t piece_next(struct piece *rest, uint64_t otherwise)
 {
 	return piece_number(piece_cut(rest, ':'), otherwise);
 }
+
+uint64_t piece_limit(struct piece *rest, uint64_t *ns)
+{
+	struct piece p = piece_cut(rest, ':');
+	uint64_t n = piece_number(p, 0);
+	bool timed = p.len && p.s[p.len - 1] == 's';
+	*ns = timed ? n * NS_PER_S : 0;
+	return timed ? 0 : n;
+}
+
+static bool take_option(const struct option *o, struct piece p)
+{
+	if (o->word)
+		return piece_is(p, o->name) && (*o->word = true);
+	if (!starts_with(p, o->name))
+		return false;
+	*o->number =
+		(uint32_t)piece_number((struct piece){p.s + 1, p.len - 1}, 0);
+	return true;
+}
+
+void piece_options(struct piece args, const struct option *o, size_t n)
+{
+	while (args.len) {
+		struct piece p = piece_cut(&args, ':');
+		for (size_t i = 0; i < n && !take_option(&o[i], p); i++)
+			;
+	}
+}

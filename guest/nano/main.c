@@ -17,6 +17,8 @@
  *	tick=N			a line about every 10 ms (0: for ever), halting
  *	keys=N			that many bytes from the keyboard
  *	blk=N:...		see blkorder.c
+ *	net=N:...		see netorder.c
+ *	vsock=...		see vsockorder.c
  *	fault=...		see fault.c
  *
  * HOW: acpi (default: sleep control register), reset (i8042), triple, halt,
@@ -107,12 +109,20 @@ static const char *order_keys(struct piece args)
 }
 
 static const struct order orders[] = {
-	{"hello", order_hello},		{"devices", order_devices},
-	{"cpus", order_cpus},		{"mem", order_mem},
-	{"touch", order_touch},		{"clock", order_clock},
-	{"boottimer", order_boottimer}, {"flood", order_flood},
-	{"echo", order_echo},		{"tick", order_tick},
-	{"keys", order_keys},		{"blk", order_blk},
+	{"hello", order_hello},
+	{"devices", order_devices},
+	{"cpus", order_cpus},
+	{"mem", order_mem},
+	{"touch", order_touch},
+	{"clock", order_clock},
+	{"boottimer", order_boottimer},
+	{"flood", order_flood},
+	{"echo", order_echo},
+	{"tick", order_tick},
+	{"keys", order_keys},
+	{"blk", order_blk},
+	{"net", order_net},
+	{"vsock", order_vsock},
 	{"fault", order_fault},
 };
 

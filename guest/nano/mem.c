@@ -129,6 +129,8 @@ int memcmp(const void *a, const void *b, size_t n)
 {
 	const uint8_t *x = a;
 	const uint8_t *y = b;
+	for (; n >= 8 && get64(x) == get64(y); n -= 8, x += 8)
+		y += 8;
 	for (; n && *x == *y; n--, x++)
 		y++;
 	return n ? *x - *y : 0;

@@ -41,7 +41,23 @@ static inline volatile uint32_t *mmio32(uint64_t gpa)
 	return (volatile uint32_t *)gpa;
 }
 
-/* Unaligned, little-endian. */
+/* Unaligned, little-endian; the 16 bits are big-endian. */
+static inline uint32_t get16be(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 8 | p[1];
+}
+
+static inline void put16be(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)(v >> 8);
+	p[1] = (uint8_t)v;
+}
+
+static inline void put32(uint8_t *p, uint32_t v)
+{
+	__builtin_memcpy(p, &v, sizeof(v));
+}
+
 static inline uint32_t get32(const uint8_t *p)
 {
 	uint32_t v;
@@ -73,6 +89,18 @@ void mem_map(void);
 void *mem_alloc(uint64_t bytes);
 void mem_release_all(void);
 
+/* -- pattern.c: bytes that both ends know ---------------------------------- */
+
+/*
+ * A stream that repeats itself after PATTERN_PERIOD bytes, a prime so that no
+ * exchange of buffers goes unnoticed: x = 0x9e3779b97f4a7c15, then for each
+ * little-endian word x ^= x << 13, x ^= x >> 7, x ^= x << 17, word = x.
+ * Returns PATTERN_MAX bytes of it from a position on.
+ */
+#define PATTERN_PERIOD 65521UL
+#define PATTERN_MAX    131072UL
+const uint8_t *pattern_at(uint64_t position);
+
 /* -- clock.c: time, by the TSC -------------------------------------------- */
 
 #define NS_PER_MS 1000000ULL
@@ -83,6 +111,9 @@ void mem_release_all(void);
  * KVM's clock page says.
  */
 uint64_t clock_ns(void);
+
+/* The middle one of n times, which are sorted. */
+uint64_t clock_median(uint64_t *ns, uint64_t n);
 
 /* -- console.c: COM1 ------------------------------------------------------- */
 
@@ -111,6 +142,19 @@ uint64_t piece_number(struct piece p, uint64_t otherwise);
 
 /* The same for the next ':'-separated piece of an order. */
 uint64_t piece_next(struct piece *rest, uint64_t otherwise);
+
+/* Cut a limit: a number, or 5s for 5 seconds, which are put in *ns. */
+uint64_t piece_limit(struct piece *rest, uint64_t *ns);
+
+/* A word that stands for itself, or a letter before a number. */
+struct option {
+	const char *name;
+	bool *word;
+	uint32_t *number;
+};
+
+/* Read ':'-separated options; words that begin like a letter come first. */
+void piece_options(struct piece args, const struct option *o, size_t n);
 
 /* -- acpi.c: what ACPI tables and the MP table say, as far as needed ------- */
 
@@ -171,7 +215,9 @@ const char *order_echo(struct piece args);
 const char *order_fault(struct piece args);
 const char *order_flood(struct piece args);
 const char *order_mem(struct piece args);
+const char *order_net(struct piece args);
 const char *order_touch(struct piece args);
+const char *order_vsock(struct piece args);
 
 _Noreturn void nano_main(void);
 

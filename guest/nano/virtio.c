@@ -155,6 +155,7 @@ const char *vdev_open(struct vdev *d, uint64_t want)
 		want |= 1ULL << VIRTIO_F_EVENT_IDX;
 	if (!cmdline_value("nano.noindirect", 0).s)
 		want |= 1ULL << VIRTIO_F_INDIRECT;
+	want &= ~piece_number(cmdline_value("nano.decline=", 0), 0);
 	d->features = d->offered & want;
 	for (uint32_t i = 0; i < 2; i++) {
 		set(d, MMIO_DRV_FEATURES_SEL, i);
@@ -196,6 +197,10 @@ const char *vq_open(struct vq *q, struct vdev *d, uint16_t index)
 	uint64_t size = get(d, MMIO_QUEUE_NUM_MAX);
 	if (size == 0 || get(d, MMIO_QUEUE_READY))
 		return "the queue is not there or in use";
+	uint64_t most =
+		piece_number(cmdline_value("nano.queue=", 0), VQ_SIZE_MAX);
+	if (size > most)
+		size = most;
 	if (size > VQ_SIZE_MAX)
 		size = VQ_SIZE_MAX;
 	*q = (struct vq){.dev = d, .index = index, .size = (uint16_t)size};
@@ -266,14 +271,15 @@ void vq_kick(struct vq *q)
 	set(q->dev, VIRTIO_MMIO_QUEUE_NOTIFY, q->index);
 }
 
-static bool has_used(const struct vq *q)
+static uint16_t n_used(const struct vq *q)
 {
-	return __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE) != q->next_used;
+	uint16_t idx = __atomic_load_n(&q->used[1], __ATOMIC_ACQUIRE);
+	return (uint16_t)(idx - q->next_used);
 }
 
 bool vq_pop(struct vq *q, struct vq_used *u)
 {
-	if (!has_used(q))
+	if (n_used(q) == 0)
 		return false;
 	const volatile uint32_t *e = (const volatile uint32_t *)(q->used + 2) +
 				     2 * (q->next_used % q->size);
@@ -288,18 +294,27 @@ bool vq_pop(struct vq *q, struct vq_used *u)
 	return true;
 }
 
-bool vq_wait(struct vq *q, uint64_t ns)
+/* Ask for an interrupt when the wait may end; true if it may now. */
+static bool arm(struct vq *q)
 {
-	struct vdev *d = q->dev;
-	volatile uint16_t *used_event = &q->avail[2 + q->size];
+	/* As far off as it gets where no interrupt is wanted. */
+	uint16_t after = q->dev->poll ? 0x8000 : q->lazy;
+	q->avail[2 + q->size] = (uint16_t)(q->next_used + after);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return n_used(q) > q->lazy;
+}
+
+bool vq_wait_any(struct vq *const *q, unsigned int n, uint64_t ns)
+{
+	struct vdev *d = q[0]->dev;
 	uint64_t start = clock_ns();
 	do {
 		uint32_t seen = irq_seen(d->gsi);
 		vdev_ack(d);
-		/* As far off as it gets where no interrupt is wanted. */
-		*used_event = (uint16_t)(q->next_used + (d->poll ? 0x8000 : 0));
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
-		if (has_used(q))
+		bool ready = false;
+		for (unsigned int i = 0; i < n; i++)
+			ready |= arm(q[i]);
+		if (ready)
 			return true;
 		if (d->poll)
 			pause();
@@ -307,4 +322,9 @@ bool vq_wait(struct vq *q, uint64_t ns)
 			irq_wait(d->gsi, seen);
 	} while (clock_ns() - start < ns);
 	return false;
+}
+
+bool vq_wait(struct vq *q, uint64_t ns)
+{
+	return vq_wait_any(&q, 1, ns);
 }

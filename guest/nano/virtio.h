@@ -4,7 +4,8 @@
  * (virtio 1.2, sections 4.2 and 2.7).
  *
  * Words of the command line: nano.poll (no interrupts), nano.noeventidx,
- * nano.noindirect.
+ * nano.noindirect, nano.decline=BITS (features to leave), nano.queue=SIZE (a
+ * power of two that rings are not larger than).
  */
 #ifndef NANO_VIRTIO_H
 #define NANO_VIRTIO_H
@@ -44,6 +45,7 @@ struct vq_used {
 };
 
 #define VQ_SIZE_MAX 256
+#define VQ_NEVER    0x7fff /* for vq.lazy */
 
 struct vdev {
 	uint64_t gpa;
@@ -63,6 +65,7 @@ struct vq {
 	volatile uint16_t *used;  /* flags, idx, ring..., avail_event */
 	uint16_t free_head, n_free;
 	uint16_t next_avail, kicked, next_used;
+	uint16_t lazy; /* so many used chains are no reason to end a wait */
 	uint32_t kicks;
 };
 
@@ -115,7 +118,11 @@ void vq_offer(struct vq *q, uint16_t head);
 /* Take one used chain. */
 bool vq_pop(struct vq *q, struct vq_used *u);
 
-/* Wait until there is a used chain; false after `ns` without one. */
+/*
+ * Wait until one of the queues of a device has more than `lazy` used chains;
+ * false after `ns` without.
+ */
+bool vq_wait_any(struct vq *const *q, unsigned int n, uint64_t ns);
 bool vq_wait(struct vq *q, uint64_t ns);
 
 /* Acknowledge what interrupts came, and note what they say. */
