@@ -4,7 +4,8 @@
  *
  * It mounts what a process needs, carries out the orders of the kernel command
  * line and ends the guest. Started as anything but PID 1 it is the check
- * program, so that one static file is /init, /sbin/init and /bin/check.
+ * program, or offload if that is its name: one static file is /init,
+ * /sbin/init, /bin/check and /bin/offload.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "guest/init/check.h"
+#include "guest/init/offload.h"
 #include "guest/init/orders.h"
 #include "guest/init/report.h"
 
@@ -101,5 +103,9 @@ int main(int argc, char **argv)
 {
 	if (getpid() == 1)
 		run_guest();
+	const char *slash = strrchr(argv[0], '/');
+
+	if (!strcmp(slash ? slash + 1 : argv[0], "offload"))
+		return offload_main(argc, argv);
 	return check_main(argc, argv);
 }

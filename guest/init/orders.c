@@ -11,8 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "guest/init/agent.h"
 #include "guest/init/check.h"
 #include "guest/init/drive.h"
+#include "guest/init/offload.h"
 #include "guest/init/report.h"
 
 struct order {
@@ -94,11 +96,24 @@ static int run_exec(int argc, char **argv)
 	return status ? -EIO : 0;
 }
 
+static int run_agent(int argc, char **argv)
+{
+	unsigned long port = argc > 1 ? strtoul(argv[1], NULL, 0) : AGENT_PORT;
+
+	return agent_run((unsigned int)port);
+}
+
+static int run_offload(int argc, char **argv)
+{
+	return offload_set(argv[1], argc - 2, argv + 2);
+}
+
 static const struct order table[] = {
-	{"info", 1, 1, run_info}, {"drives", 1, 1, run_drives},
-	{"rw", 1, 1, run_rw},	  {"write", 4, 4, run_write},
-	{"read", 2, 3, run_read}, {"exec", 2, ORDER_ARGS_MAX, run_exec},
-	{"poweroff", 1, 1, NULL}, {"reboot", 1, 1, NULL},
+	{"info", 1, 1, run_info},   {"drives", 1, 1, run_drives},
+	{"rw", 1, 1, run_rw},	    {"write", 4, 4, run_write},
+	{"read", 2, 3, run_read},   {"exec", 2, ORDER_ARGS_MAX, run_exec},
+	{"agent", 1, 2, run_agent}, {"offload", 2, ORDER_ARGS_MAX, run_offload},
+	{"poweroff", 1, 1, NULL},   {"reboot", 1, 1, NULL},
 };
 
 static const struct order *find(const char *name)

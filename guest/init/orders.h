@@ -10,6 +10,10 @@
  *   write:PATH:MIB:SEED   write a file with a known pattern and verify it
  *   read:PATH[:SEED]      read a file, verify it if there is a seed
  *   exec:PROGRAM[:ARG...] run a program and report how it ended
+ *   offload:IFACE[:FEATURE:on|off...]
+ *                         switch what a network interface leaves to its device
+ *   agent[:PORT]          serve the host by vsock (docs/agent.md), until
+ *                         busybox's poweroff or reboot
  *   poweroff              end by ACPI (the default)
  *   reboot                end by a reset
  *

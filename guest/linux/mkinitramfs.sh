@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# usage: guest/linux/mkinitramfs.sh INIT OUT
+# usage: guest/linux/mkinitramfs.sh INIT BUSYBOX OUT
 #
-# Write an uncompressed initramfs (cpio newc) that holds INIT as /init and a
-# console. Written by hand, because making /dev/console for cpio to pack needs
-# root. The same INIT gives the same bytes.
+# Write an uncompressed initramfs (cpio newc) that holds INIT as /init, BUSYBOX
+# with a shell, and a console. Written by hand, because making /dev/console for
+# cpio to pack needs root. The same files give the same bytes.
 set -eu
 
 init=$1
-out=$2
+busybox=$2
+out=$3
 ino=0
 
 # header NAME MODE NLINK SIZE [RDEV_MAJOR RDEV_MINOR]
@@ -26,13 +27,30 @@ pad() {
 	head -c $((-$1 & 3)) /dev/zero
 }
 
+# program NAME FILE
+program() {
+	size=$(wc -c <"$2")
+	header "$1" 0100755 1 "$size"
+	cat "$2"
+	pad "$size"
+}
+
+# symlink NAME TARGET
+symlink() {
+	header "$1" 0120777 1 ${#2}
+	printf %s "$2"
+	pad ${#2}
+}
+
 archive() {
-	size=$(wc -c <"$init")
 	header dev 0040755 2 0
 	header dev/console 0020600 1 0 5 1
-	header init 0100755 1 "$size"
-	cat "$init"
-	pad "$size"
+	header bin 0040755 2 0
+	program init "$init"
+	program bin/busybox "$busybox"
+	symlink bin/sh busybox
+	symlink bin/check /init
+	symlink bin/offload /init
 	header TRAILER!!! 0 1 0
 }
 

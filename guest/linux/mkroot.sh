@@ -1,14 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# usage: guest/linux/mkroot.sh INIT OUT
+# usage: guest/linux/mkroot.sh INIT BUSYBOX OUT
 #
-# Write an ext4 root drive of 64 MiB: INIT as /sbin/init and /bin/check, and
+# Write an ext4 root drive of 64 MiB: INIT as /sbin/init, /bin/check and
+# /bin/offload, BUSYBOX under the names of its programs in /bin, and
 # /data/pattern, 1 MiB of the pattern with seed 7. Needs no root, and the same
-# INIT gives the same bytes.
+# files give the same bytes.
 set -eu
 
 init=$1
-out=$2
+busybox=$2
+out=$3
 umask 022
 uuid=6d61795f-6d61-4666-8c79-2d726f6f7421
 dir=$(mktemp -d)
@@ -20,8 +22,13 @@ mkdir -p "$root/sbin" "$root/bin" "$root/dev" "$root/proc" "$root/sys" \
 	"$root/tmp" "$root/data"
 cp "$init" "$root/sbin/init"
 ln -s ../sbin/init "$root/bin/check"
+ln -s ../sbin/init "$root/bin/offload"
+cp "$busybox" "$root/bin/busybox"
+for name in $("$busybox" --list | grep -vx -e busybox -e init); do
+	ln -s busybox "$root/bin/$name"
+done
 "$init" write "$root/data/pattern" 1 7 >/dev/null
-chmod 755 "$root/sbin/init"
+chmod 755 "$root/sbin/init" "$root/bin/busybox"
 chmod 644 "$root/data/pattern"
 
 # Blocks of 4 KiB, and tables that the kernel need not finish after mounting.
