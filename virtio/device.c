@@ -57,22 +57,31 @@ void virtio_needs_reset(struct virtio_dev *d, const char *why)
 		interrupt(d, VIRTIO_INT_CONFIG);
 }
 
-/* DRIVER_OK: from here on the rings may be looked at. */
-static void activate(struct virtio_dev *d)
+int virtio_start_queues(struct virtio_dev *d)
 {
 	bool event_idx = virtio_has(d, VIRTIO_F_RING_EVENT_IDX);
 	bool indirect = virtio_has(d, VIRTIO_F_RING_INDIRECT_DESC);
+	int ret = 0;
 
-	set_status(d, VIRTIO_STATUS_RUNNING);
-	for (unsigned int i = 0; i < d->ops->n_queues; i++) {
-		if (virtq_start(&d->queue[i], d->mem, event_idx, indirect) <
-		    0) {
-			virtio_needs_reset(d, "a queue is not set up rightly");
-			return;
-		}
-	}
+	for (unsigned int i = 0; ret == 0 && i < d->ops->n_queues; i++)
+		ret = virtq_start(&d->queue[i], d->mem, event_idx, indirect);
+	return ret;
+}
+
+static void start_device(struct virtio_dev *d)
+{
 	if (d->ops->activate(d) < 0)
 		virtio_needs_reset(d, "the device cannot be started");
+}
+
+/* DRIVER_OK: from here on the rings may be looked at. */
+static void activate(struct virtio_dev *d)
+{
+	set_status(d, VIRTIO_STATUS_RUNNING);
+	if (virtio_start_queues(d) < 0)
+		virtio_needs_reset(d, "a queue is not set up rightly");
+	else
+		start_device(d);
 }
 
 /* Section 2.1; a driver that skips a step is not followed. */
@@ -185,6 +194,10 @@ void virtio_resume(struct virtio_dev *d)
 {
 	d->paused = false;
 	d->pause_done = NULL;
+	if (d->restored) {
+		d->restored = false;
+		start_device(d);
+	}
 	look_at_queues(d);
 }
 

@@ -17,6 +17,7 @@
 #include "vmm/bus.h"
 #include "vmm/vm.h"
 
+struct archive;
 struct err;
 struct mmio_write;
 struct virtio_dev;
@@ -56,6 +57,8 @@ struct virtio_dev_ops {
 	 * Used before a reset, a pause and the end.
 	 */
 	void (*drain)(struct virtio_dev *d);
+	/* Its own part of a snapshot (see state.h); NULL: there is none. */
+	void (*describe)(struct virtio_dev *d, struct archive *a);
 };
 
 /* An eventfd that KVM writes when the driver notifies a queue. */
@@ -90,6 +93,7 @@ struct virtio_dev {
 	bool draining;	   /* ops->drain was called, not yet answered */
 	bool reset_wanted; /* when drained */
 	bool paused;
+	bool restored;		    /* ops->activate() is due when it resumes */
 	bool stopped;		    /* virtio_stop() was called */
 	bool stop_queued;	    /* stop_msg is on its way */
 	struct mmio_write *waiting; /* register writes during a drain, FIFO */
@@ -142,7 +146,8 @@ void virtio_resume(struct virtio_dev *d);
 /* Loop: whether the device may take buffers from its queues. */
 static inline bool virtio_active(const struct virtio_dev *d)
 {
-	return d->status == VIRTIO_STATUS_RUNNING && !d->draining && !d->paused;
+	return d->status == VIRTIO_STATUS_RUNNING && !d->draining &&
+	       !d->paused && !d->stopped;
 }
 
 /* Whether a feature bit was negotiated. */
@@ -171,5 +176,8 @@ void virtio_needs_reset(struct virtio_dev *d, const char *why);
  */
 void virtio_set_status(struct virtio_dev *d, uint32_t status);
 bool virtio_reset(struct virtio_dev *d);
+
+/* Check what the driver set and start all queues; -EINVAL. */
+int virtio_start_queues(struct virtio_dev *d);
 
 #endif

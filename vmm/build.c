@@ -17,7 +17,9 @@
 #include "base/fds.h"
 #include "base/log.h"
 #include "vmm/cmdline.h"
+#include "vmm/generation.h"
 #include "vmm/probe.h"
+#include "vmm/saved.h"
 #include "vmm/vm.h"
 #include "vmm/x86/boot.h"
 
@@ -52,7 +54,9 @@ static int add_memory(struct vm *vm, struct err *e)
 	int ret;
 
 	ret = gmem_reserve(&vm->mem, vm->cfg.mem_bytes, e);
-	if (ret == 0)
+	if (ret == 0 && vm->cfg.saved)
+		ret = gmem_back_file(&vm->mem, vm->cfg.mem_fd, e);
+	else if (ret == 0)
 		ret = gmem_back(&vm->mem, vm->cfg.backing, e);
 	if (ret < 0)
 		return err_wrap(e, "Invalid Memory Configuration: ");
@@ -172,6 +176,8 @@ static int write_boot_data(struct vm *vm, struct err *e)
 		ret = boot_write(&vm->mem, &info, e);
 	if (ret == 0)
 		ret = boot_tables_write(&vm->mem, &vm->kernel, e);
+	if (ret == 0)
+		ret = generation_write(&vm->mem, e);
 	return ret;
 }
 
@@ -240,6 +246,10 @@ static int configure_vcpus(struct vm *vm, struct err *e)
 {
 	int ret = build_cpuid(vm, e);
 
+	if (ret == 0 && vm->cfg.saved) {
+		ret = saved_apply(vm->cfg.saved, vm, e);
+		return ret == 0 ? generation_next(&vm->mem, FD_VM, e) : ret;
+	}
 	for (unsigned int i = 0; ret == 0 && i < vm->cfg.cpu.n_vcpus; i++)
 		ret = configure_vcpu(vm, i, e);
 	return ret;
@@ -252,7 +262,7 @@ int vm_build(struct vm *vm, struct err *e)
 	ret = create_vm(vm, e);
 	if (ret == 0)
 		ret = add_memory(vm, e);
-	if (ret == 0)
+	if (ret == 0 && !vm->cfg.saved)
 		ret = load_kernel(vm, e);
 	if (ret == 0)
 		ret = add_chips(vm, e);
@@ -260,7 +270,7 @@ int vm_build(struct vm *vm, struct err *e)
 		ret = start_threads(vm, e);
 	if (ret == 0)
 		ret = add_vcpus(vm, e);
-	if (ret == 0)
+	if (ret == 0 && !vm->cfg.saved)
 		ret = write_boot_data(vm, e);
 	if (ret == 0)
 		ret = configure_vcpus(vm, e);

@@ -65,24 +65,34 @@ static void leave_hole(struct gmem *m)
 	*m = (struct gmem){0};
 }
 
-int gmem_back(struct gmem *m, enum gmem_backing backing, struct err *e)
+static int back(struct gmem *m, int flags, int fd, struct err *e)
 {
-	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
 	uint8_t *base = m->region[0].hva;
 
-	if (backing == GMEM_HUGE_2M)
-		flags |= MAP_HUGETLB | (21 << MAP_HUGE_SHIFT);
-	else
-		flags |= MAP_NORESERVE;
-	if (mmap(base, m->bytes, PROT_READ | PROT_WRITE, flags, -1, 0) ==
-	    MAP_FAILED) {
+	if (mmap(base, m->bytes, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_FIXED | flags, fd, 0) == MAP_FAILED) {
 		(void)err_sys(e, "Cannot create mmap region");
 		leave_hole(m);
 		return e->code;
 	}
 	/* A core file of the monitor must not hold the guest's secrets. */
 	(void)madvise(base, m->bytes, MADV_DONTDUMP);
+	m->anonymous = flags & MAP_ANONYMOUS;
 	return 0;
+}
+
+int gmem_back(struct gmem *m, enum gmem_backing backing, struct err *e)
+{
+	if (backing == GMEM_HUGE_2M)
+		return back(
+			m, MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT),
+			-1, e);
+	return back(m, MAP_ANONYMOUS | MAP_NORESERVE, -1, e);
+}
+
+int gmem_back_file(struct gmem *m, int fd, struct err *e)
+{
+	return back(m, MAP_NORESERVE, fd, e);
 }
 
 void gmem_exit(struct gmem *m)

@@ -38,6 +38,7 @@ struct gmem {
 	struct gmem_region region[GMEM_MAX_REGIONS];
 	unsigned int n_regions;
 	uint64_t bytes; /* of all regions */
+	bool anonymous; /* what was never touched is zero, and not there */
 	void *reserved; /* the range of address space, NULL if not ours */
 	size_t reserved_bytes;
 };
@@ -50,6 +51,13 @@ int gmem_reserve(struct gmem *m, uint64_t bytes, struct err *e);
 
 /* Put memory under the reserved range. */
 int gmem_back(struct gmem *m, enum gmem_backing backing, struct err *e);
+
+/*
+ * Put a file of exactly that many bytes under the range, privately: RAM in the
+ * order of addresses. What the guest writes is its own; what it does not write
+ * is shared with everybody who maps the file, which must not change.
+ */
+int gmem_back_file(struct gmem *m, int fd, struct err *e);
 
 /* Release the range; accepts a zeroed or half-built object. */
 void gmem_exit(struct gmem *m);

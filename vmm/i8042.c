@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/archive.h"
 #include "base/count.h"
 #include "base/num.h"
 #include "vmm/irq.h"
@@ -195,4 +196,26 @@ int i8042_ctrl_alt_del(struct i8042 *d)
 	if (irq)
 		irq_raise(d->irq);
 	return ret;
+}
+
+void i8042_describe(struct i8042 *d, struct archive *a)
+{
+	uint32_t head = d->head, tail = d->tail;
+
+	archive_u8(a, &d->status);
+	archive_u8(a, &d->control);
+	archive_u8(a, &d->outp);
+	archive_u8(a, &d->command);
+	archive_bytes(a, d->buf, sizeof(d->buf));
+	archive_u32(a, &head);
+	archive_u32(a, &tail);
+	if (tail - head > I8042_BUF_BYTES) {
+		a->failed = true;
+		return;
+	}
+	d->head = head;
+	d->tail = tail;
+	/* The edge may not have reached the saved chips; see virtio/state.c. */
+	if (archive_loading(a) && wants_irq(d))
+		irq_raise(d->irq);
 }

@@ -13,6 +13,7 @@
 
 #include "vmm/bus.h"
 
+struct archive;
 struct irq;
 struct vm;
 
@@ -37,5 +38,8 @@ void i8042_init(struct i8042 *d, struct vm *vm, const struct irq *irq);
 
 /* Type Ctrl-Alt-Del; -ENOBUFS if the buffer is full. */
 int i8042_ctrl_alt_del(struct i8042 *d);
+
+/* Registers and waiting bytes, of a guest that is paused, for a snapshot. */
+void i8042_describe(struct i8042 *d, struct archive *a);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/archive.h"
 #include "base/clock.h"
 #include "base/count.h"
 #include "base/err.h"
@@ -476,4 +477,34 @@ void serial_exit(struct serial *s)
 	if (s->out)
 		(void)munmap(s->out, SERIAL_RING_BYTES);
 	s->out = NULL;
+}
+
+void serial_describe(struct serial *s, struct archive *a)
+{
+	uint32_t head = s->in_head, len = s->in_len;
+
+	archive_u8(a, &s->ier);
+	archive_u8(a, &s->lcr);
+	archive_u8(a, &s->mcr);
+	archive_u8(a, &s->scr);
+	archive_u8(a, &s->dll);
+	archive_u8(a, &s->dlm);
+	archive_u8(a, &s->lsr_overrun);
+	archive_bool(a, &s->fifo_on);
+	archive_bool(a, &s->thr_irq);
+	archive_bytes(a, s->in, sizeof(s->in));
+	archive_u32(a, &head);
+	archive_u32(a, &len);
+	if (head >= SERIAL_FIFO_BYTES || len > SERIAL_FIFO_BYTES) {
+		a->failed = true;
+		return;
+	}
+	s->in_head = head;
+	s->in_len = len;
+	s->ier &= IER_MASK;
+	s->mcr &= MCR_MASK;
+	s->lsr_overrun &= LSR_OVERRUN;
+	/* The edge may not have reached the saved chips; see virtio/state.c. */
+	if (archive_loading(a) && wants_irq(s))
+		irq_raise(s->irq);
 }

@@ -20,6 +20,7 @@
 #include "base/loop.h"
 #include "vmm/bus.h"
 
+struct archive;
 struct err;
 struct irq;
 
@@ -77,5 +78,11 @@ bool serial_disconnect(struct serial *s);
 /* Write out what is left, as far as the descriptor takes it at once. */
 void serial_flush(struct serial *s);
 void serial_exit(struct serial *s);
+
+/*
+ * Registers and received bytes, of a guest that is paused, for a snapshot. What
+ * the guest has sent is the host's by now and not in it.
+ */
+void serial_describe(struct serial *s, struct archive *a);
 
 #endif

@@ -30,6 +30,7 @@
 
 struct err;
 struct probe;
+struct saved;
 struct virtio_dev;
 
 /* A virtio-mmio window: its address, its line, its doorbells. */
@@ -51,6 +52,8 @@ struct vm_config {
 	struct probe *probe; /* started; NULL: vm_build() reads for itself */
 	uint64_t start_us;   /* of the process, for the boot timer */
 	uint64_t start_cpu_us;
+	struct saved *saved; /* go on from a snapshot: no kernel is loaded */
+	int mem_fd;	     /* then: its memory file; borrowed */
 };
 
 enum vm_state { VM_NOT_STARTED, VM_RUNNING, VM_PAUSED };

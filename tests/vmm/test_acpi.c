@@ -164,11 +164,22 @@ static const uint8_t *integer(const uint8_t *p, uint64_t *v)
 	return p + 1 + width;
 }
 
+#define LEGACY_DEVS 5 /* beside those of virtio */
+
+struct event {
+	uint64_t gsi;
+	char notified[5];
+};
+
 struct device {
 	char name[5];
-	char hid[16];
-	uint64_t uid;
-	uint32_t base, bytes, gsi;
+	char hid[16], cid[16], ddn[16];
+	uint64_t uid, addr;
+	uint32_t base, bytes;
+	uint32_t gsi[2];
+	unsigned int n_gsis;
+	struct event event[2];
+	unsigned int n_events;
 	uint32_t port[2], ports[2];
 	unsigned int n_ports;
 };
@@ -187,7 +198,8 @@ static void read_resources(const uint8_t *p, const uint8_t *end,
 			assert_int_equal(p[1] | p[2] << 8, 6);
 			assert_int_equal(p[3], 3);
 			assert_int_equal(p[4], 1);
-			d->gsi = le32(p + 5);
+			assert_in_range(d->n_gsis, 0, 1);
+			d->gsi[d->n_gsis++] = le32(p + 5);
 			p += 9;
 		} else {
 			assert_int_equal(p[0], 0x47);
@@ -201,31 +213,83 @@ static void read_resources(const uint8_t *p, const uint8_t *end,
 	assert_ptr_equal(p + 2, end);
 }
 
+static const uint8_t *text(const uint8_t *p, char *to, size_t size)
+{
+	assert_int_equal(*p++, 0x0d);
+	(void)snprintf(to, size, "%s", (const char *)p);
+	return p + strlen((const char *)p) + 1;
+}
+
+/* If (Arg0 == gsi) { Notify (name, 0x80) }, as often as it stands there. */
+static void read_event(const uint8_t *p, const uint8_t *end, struct device *d)
+{
+	assert_memory_equal(p, "_EVT\x09", 5); /* one argument, serialized */
+	for (p += 5; p < end; d->n_events++) {
+		struct event *v = &d->event[d->n_events];
+		const uint8_t *if_end;
+		uint64_t value;
+
+		assert_in_range(d->n_events, 0, 1);
+		assert_int_equal(*p++, 0xa0);
+		p = block(p, &if_end);
+		assert_memory_equal(p, "\x93\x68", 2);
+		p = integer(p + 2, &v->gsi);
+		assert_int_equal(*p++, 0x86);
+		memcpy(v->notified, p, 4);
+		p = integer(p + 4, &value);
+		assert_int_equal(value, 0x80);
+		assert_ptr_equal(p, if_end);
+	}
+	assert_ptr_equal(p, end);
+}
+
+/* The value behind a Name; returns where it ends. */
+static const uint8_t *read_value(const char *name, const uint8_t *p,
+				 struct device *d)
+{
+	const uint8_t *end;
+	uint64_t v;
+
+	if (memcmp(name, "_HID", 4) == 0)
+		return text(p, d->hid, sizeof(d->hid));
+	if (memcmp(name, "_CID", 4) == 0)
+		return text(p, d->cid, sizeof(d->cid));
+	if (memcmp(name, "_DDN", 4) == 0)
+		return text(p, d->ddn, sizeof(d->ddn));
+	if (memcmp(name, "_UID", 4) == 0)
+		return integer(p, &d->uid);
+	if (memcmp(name, "ADDR", 4) == 0) {
+		assert_int_equal(*p++, 0x12);
+		p = block(p, &end);
+		assert_int_equal(*p++, 2);
+		p = integer(integer(p, &d->addr), &v);
+		assert_int_equal(v, 0);
+	} else {
+		assert_memory_equal(name, "_CRS", 4);
+		assert_int_equal(*p++, 0x11);
+		p = integer(block(p, &end), &v);
+		assert_int_equal(end - p, v);
+		read_resources(p, end, d);
+		p = end;
+	}
+	assert_ptr_equal(p, end);
+	return p;
+}
+
 static void read_device(const uint8_t *p, const uint8_t *end, struct device *d)
 {
 	*d = (struct device){0};
 	memcpy(d->name, p, 4);
 	for (p += 4; p < end;) {
-		const char *name = (const char *)p + 1;
-		const uint8_t *buf_end;
-		uint64_t size;
+		if (p[0] == 0x14) { /* a method */
+			const uint8_t *method_end;
 
-		assert_int_equal(p[0], 0x08);
-		p += 5;
-		if (memcmp(name, "_HID", 4) == 0) {
-			assert_int_equal(*p++, 0x0d);
-			(void)snprintf(d->hid, sizeof(d->hid), "%s",
-				       (const char *)p);
-			p += strlen(d->hid) + 1;
-		} else if (memcmp(name, "_UID", 4) == 0) {
-			p = integer(p, &d->uid);
+			p = block(p + 1, &method_end);
+			read_event(p, method_end, d);
+			p = method_end;
 		} else {
-			assert_memory_equal(name, "_CRS", 4);
-			assert_int_equal(*p++, 0x11);
-			p = integer(block(p, &buf_end), &size);
-			assert_int_equal(buf_end - p, size);
-			read_resources(p, buf_end, d);
-			p = buf_end;
+			assert_int_equal(p[0], 0x08);
+			p = read_value((const char *)p + 1, p + 5, d);
 		}
 	}
 	assert_ptr_equal(p, end);
@@ -255,7 +319,7 @@ static unsigned int read_dsdt(const uint8_t *p, struct device *d)
 		assert_int_equal(p[0], 0x5b);
 		assert_int_equal(p[1], 0x82);
 		p = block(p + 2, &dev_end);
-		assert_in_range(n, 0, MAX_VIRTIO_DEVS + 1);
+		assert_in_range(n, 0, MAX_VIRTIO_DEVS + LEGACY_DEVS - 1);
 		read_device(p, dev_end, &d[n]);
 		p = dev_end;
 	}
@@ -263,37 +327,75 @@ static unsigned int read_dsdt(const uint8_t *p, struct device *d)
 	return n;
 }
 
+static void check_virtio(const struct device *d, unsigned int i)
+{
+	char name[5];
+
+	(void)snprintf(name, sizeof(name), "V%03u", i % 1000);
+	assert_string_equal(d->name, name);
+	assert_string_equal(d->hid, "LNRO0005");
+	assert_int_equal(d->uid, i);
+	assert_int_equal(d->base, 0xc0001000 + i * 0x1000);
+	assert_int_equal(d->bytes, 0x1000);
+	assert_int_equal(d->gsi[0], 5 + i);
+	assert_int_equal(d->n_ports, 0);
+}
+
+static void check_ports(const struct device *com1, const struct device *ps2)
+{
+	assert_string_equal(com1->name, "COM1");
+	assert_string_equal(com1->hid, "PNP0501");
+	assert_int_equal(com1->port[0], 0x3f8);
+	assert_int_equal(com1->ports[0], 8);
+	assert_int_equal(com1->gsi[0], 4);
+	assert_string_equal(ps2->name, "PS2_");
+	assert_string_equal(ps2->hid, "PNP0303");
+	assert_int_equal(ps2->port[0], 0x60);
+	assert_int_equal(ps2->port[1], 0x64);
+	assert_int_equal(ps2->gsi[0], 1);
+}
+
+/* Linux finds them by _CID; the event device tells it of a new generation. */
+static void check_generation(const struct device *vgen,
+			     const struct device *vclk,
+			     const struct device *ged)
+{
+	assert_string_equal(vgen->name, "VGEN");
+	assert_string_equal(vgen->cid, "VM_Gen_Counter");
+	assert_string_equal(vgen->ddn, "VM_Gen_Counter");
+	assert_int_equal(vgen->addr, GPA_VMGENID);
+	assert_int_equal(vgen->n_gsis, 0);
+	assert_string_equal(vclk->name, "VCLK");
+	assert_string_equal(vclk->hid, "AMZNC10C");
+	assert_string_equal(vclk->cid, "VMCLOCK");
+	assert_int_equal(vclk->base, GPA_VMCLOCK);
+	assert_int_equal(vclk->bytes, 0x1000);
+	assert_string_equal(ged->name, "GED_");
+	assert_string_equal(ged->hid, "ACPI0013");
+	assert_int_equal(ged->n_gsis, 2);
+	assert_int_equal(ged->n_events, 2);
+	assert_int_equal(ged->gsi[0], 22);
+	assert_int_equal(ged->event[0].gsi, 22);
+	assert_string_equal(ged->event[0].notified, "VGEN");
+	assert_int_equal(ged->gsi[1], 23);
+	assert_int_equal(ged->event[1].gsi, 23);
+	assert_string_equal(ged->event[1].notified, "VCLK");
+}
+
 static void dsdt_names_every_device(void **state)
 {
-	struct device d[MAX_VIRTIO_DEVS + 2] = {0};
+	struct device d[MAX_VIRTIO_DEVS + LEGACY_DEVS] = {0};
 
 	(void)state;
 	for (unsigned int n = 0; n <= MAX_VIRTIO_DEVS; n++) {
 		struct tables t;
-		char name[5];
 
 		tables_init(&t, 1, n);
-		assert_int_equal(read_dsdt(t.dsdt, d), n + 2);
-		for (unsigned int i = 0; i < n; i++) {
-			(void)snprintf(name, sizeof(name), "V%03u", i % 1000);
-			assert_string_equal(d[i].name, name);
-			assert_string_equal(d[i].hid, "LNRO0005");
-			assert_int_equal(d[i].uid, i);
-			assert_int_equal(d[i].base, 0xc0001000 + i * 0x1000);
-			assert_int_equal(d[i].bytes, 0x1000);
-			assert_int_equal(d[i].gsi, 5 + i);
-			assert_int_equal(d[i].n_ports, 0);
-		}
-		assert_string_equal(d[n].name, "COM1");
-		assert_string_equal(d[n].hid, "PNP0501");
-		assert_int_equal(d[n].port[0], 0x3f8);
-		assert_int_equal(d[n].ports[0], 8);
-		assert_int_equal(d[n].gsi, 4);
-		assert_string_equal(d[n + 1].name, "PS2_");
-		assert_string_equal(d[n + 1].hid, "PNP0303");
-		assert_int_equal(d[n + 1].port[0], 0x60);
-		assert_int_equal(d[n + 1].port[1], 0x64);
-		assert_int_equal(d[n + 1].gsi, 1);
+		assert_int_equal(read_dsdt(t.dsdt, d), n + LEGACY_DEVS);
+		for (unsigned int i = 0; i < n; i++)
+			check_virtio(&d[i], i);
+		check_ports(&d[n], &d[n + 1]);
+		check_generation(&d[n + 2], &d[n + 3], &d[n + 4]);
 		gmem_exit(&t.m);
 	}
 }

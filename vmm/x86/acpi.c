@@ -225,6 +225,64 @@ static void add_i8042(struct aml *a)
 	aml_end(a, dev);
 }
 
+/* "Virtual Machine Generation ID" (Microsoft, 2012): ADDR says where it is. */
+static void add_vmgenid(struct aml *a)
+{
+	size_t dev = aml_begin_device(a, "VGEN");
+	size_t addr;
+
+	aml_name(a, "_HID");
+	aml_string(a, "VMGENCTR");
+	aml_name(a, "_CID");
+	aml_string(a, "VM_Gen_Counter");
+	aml_name(a, "_DDN");
+	aml_string(a, "VM_Gen_Counter");
+	aml_name(a, "ADDR");
+	addr = aml_begin_package(a, 2);
+	aml_integer(a, GPA_VMGENID);
+	aml_integer(a, 0);
+	aml_end(a, addr);
+	aml_end(a, dev);
+}
+
+static void add_vmclock(struct aml *a)
+{
+	size_t dev = aml_begin_device(a, "VCLK");
+	size_t res;
+
+	aml_name(a, "_HID");
+	aml_string(a, "AMZNC10C");
+	aml_name(a, "_CID");
+	aml_string(a, "VMCLOCK");
+	aml_name(a, "_DDN");
+	aml_string(a, "VMCLOCK");
+	aml_name(a, "_CRS");
+	res = aml_begin_resources(a);
+	aml_memory32(a, GPA_VMCLOCK, 0x1000);
+	aml_end_resources(a, res);
+	aml_end(a, dev);
+}
+
+/* The generic event device (5.6.9): lines that become notifications. */
+static void add_events(struct aml *a)
+{
+	size_t dev = aml_begin_device(a, "GED_");
+	size_t part;
+
+	aml_name(a, "_HID");
+	aml_string(a, "ACPI0013");
+	aml_name(a, "_CRS");
+	part = aml_begin_resources(a);
+	aml_interrupt(a, GSI_VMGENID);
+	aml_interrupt(a, GSI_VMCLOCK);
+	aml_end_resources(a, part);
+	part = aml_begin_method(a, "_EVT", 1);
+	aml_notify_if(a, GSI_VMGENID, "VGEN");
+	aml_notify_if(a, GSI_VMCLOCK, "VCLK");
+	aml_end(a, part);
+	aml_end(a, dev);
+}
+
 /* \_S5: what to write to the sleep control register to power off. */
 static void add_s5(struct aml *a)
 {
@@ -254,6 +312,9 @@ static int put_dsdt(struct tables *t, const struct boot_info *b, uint64_t *gpa,
 		add_virtio(&a, i, &b->dev[i]);
 	add_com1(&a);
 	add_i8042(&a);
+	add_vmgenid(&a);
+	add_vmclock(&a);
+	add_events(&a);
 	aml_end(&a, scope);
 	if (a.full)
 		return err_set(e, -ENOMEM, "No room for the ACPI DSDT");

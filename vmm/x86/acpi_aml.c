@@ -14,7 +14,12 @@
 #define OP_SCOPE   0x10
 #define OP_BUFFER  0x11
 #define OP_PACKAGE 0x12
+#define OP_METHOD  0x14
 #define OP_EXT	   0x5b
+#define OP_ARG0	   0x68
+#define OP_NOTIFY  0x86
+#define OP_EQUAL   0x93
+#define OP_IF	   0xa0
 #define OP_DEVICE  0x82 /* after OP_EXT */
 
 #define RES_IO	      0x47 /* small resource, 7 bytes */
@@ -23,6 +28,9 @@
 #define RES_INTERRUPT 0x89
 
 #define SEGMENT_LEN 4
+
+#define METHOD_SERIALIZED 0x08
+#define NOTIFY_CHANGE	  0x80
 
 void aml_bytes(struct aml *a, const void *bytes, size_t len)
 {
@@ -79,6 +87,17 @@ size_t aml_begin_package(struct aml *a, uint8_t n_elements)
 	byte(a, OP_PACKAGE);
 	mark = a->len;
 	byte(a, n_elements);
+	return mark;
+}
+
+size_t aml_begin_method(struct aml *a, const char *name, uint8_t n_args)
+{
+	size_t mark;
+
+	byte(a, OP_METHOD);
+	mark = a->len;
+	aml_bytes(a, name, SEGMENT_LEN);
+	byte(a, n_args | METHOD_SERIALIZED);
 	return mark;
 }
 
@@ -150,6 +169,21 @@ void aml_string(struct aml *a, const char *text)
 {
 	byte(a, OP_STRING);
 	aml_bytes(a, text, strlen(text) + 1);
+}
+
+void aml_notify_if(struct aml *a, uint64_t value, const char *device)
+{
+	size_t mark;
+
+	byte(a, OP_IF);
+	mark = a->len;
+	byte(a, OP_EQUAL);
+	byte(a, OP_ARG0);
+	aml_integer(a, value);
+	byte(a, OP_NOTIFY);
+	aml_bytes(a, device, SEGMENT_LEN);
+	aml_integer(a, NOTIFY_CHANGE);
+	aml_end(a, mark);
 }
 
 /* A buffer: its length, its size as an integer, its bytes. */

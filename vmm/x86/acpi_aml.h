@@ -29,12 +29,16 @@ void aml_bytes(struct aml *a, const void *bytes, size_t len);
 size_t aml_begin_scope(struct aml *a, const char *name);
 size_t aml_begin_device(struct aml *a, const char *name);
 size_t aml_begin_package(struct aml *a, uint8_t n_elements);
+size_t aml_begin_method(struct aml *a, const char *name, uint8_t n_args);
 void aml_end(struct aml *a, size_t mark);
 
 /* An object is a name and, after it, its value. */
 void aml_name(struct aml *a, const char *name);
 void aml_integer(struct aml *a, uint64_t value);
 void aml_string(struct aml *a, const char *text);
+
+/* In a method: if its first argument is `value`, notify the device (0x80). */
+void aml_notify_if(struct aml *a, uint64_t value, const char *device);
 
 /* A resource template (section 6.4) between begin and end. */
 size_t aml_begin_resources(struct aml *a);

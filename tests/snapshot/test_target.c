@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "snapshot/target.h"
+
+struct folder {
+	char dir[32];
+	char path[64]; /* of the target */
+};
+
+static int setup(void **state)
+{
+	struct folder *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	(void)strcpy(f->dir, "/tmp/mayfly-target-XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	(void)snprintf(f->path, sizeof(f->path), "%s/file", f->dir);
+	*state = f;
+	return 0;
+}
+
+static unsigned int entries(const struct folder *f)
+{
+	DIR *d = opendir(f->dir);
+	unsigned int n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	(void)closedir(d);
+	return n - 2; /* "." and ".." */
+}
+
+static int teardown(void **state)
+{
+	struct folder *f = *state;
+	char command[96];
+
+	(void)snprintf(command, sizeof(command), "rm -rf %s", f->dir);
+	assert_int_equal(system(command), 0); /* NOLINT(cert-env33-c) */
+	free(f);
+	return 0;
+}
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	(void)close(fd);
+}
+
+static void assert_holds(const char *path, const char *text)
+{
+	char buf[16] = "";
+	int fd = open(path, O_RDONLY);
+
+	assert_true(fd >= 0);
+	assert_true(read(fd, buf, sizeof(buf) - 1) >= 0);
+	(void)close(fd);
+	assert_string_equal(buf, text);
+}
+
+/* The file that is looked at is committed second, after "first". */
+static void write_new(const struct folder *f, bool commit)
+{
+	struct target t, first;
+	struct err e = {0};
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "%s/first", f->dir);
+	assert_int_equal(target_open(&first, path, 7, "snapshot", &e), 0);
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), 0);
+	assert_int_equal(write(t.fd, "new", 3), 3);
+	assert_int_equal(target_sync(&t, "memory", &e), 0);
+	if (commit)
+		assert_int_equal(
+			target_commit(&first, "snapshot", &t, "memory", &e), 0);
+	target_abort(&t);
+	target_abort(&first);
+	assert_int_equal(access(path, F_OK), commit ? 0 : -1);
+	(void)unlink(path);
+}
+
+static void committed_file_has_its_name(void **state)
+{
+	struct folder *f = *state;
+
+	write_new(f, true);
+	assert_holds(f->path, "new");
+	assert_int_equal(entries(f), 1);
+}
+
+static void aborted_file_leaves_the_old_one(void **state)
+{
+	struct folder *f = *state;
+
+	put(f->path, "old");
+	write_new(f, false);
+	assert_holds(f->path, "old");
+	assert_int_equal(entries(f), 1);
+}
+
+static void old_inode_is_not_written(void **state)
+{
+	struct folder *f = *state;
+	char buf[4] = "";
+	int fd;
+
+	put(f->path, "old");
+	fd = open(f->path, O_RDONLY);
+	write_new(f, true);
+	assert_holds(f->path, "new");
+	assert_int_equal(read(fd, buf, 3), 3);
+	assert_string_equal(buf, "old");
+	(void)close(fd);
+}
+
+static void link_is_followed_and_stays(void **state)
+{
+	struct folder *f = *state;
+	char real[64];
+	struct stat st;
+
+	(void)snprintf(real, sizeof(real), "%s/real", f->dir);
+	put(real, "old");
+	assert_int_equal(symlink("real", f->path), 0);
+	write_new(f, true);
+	assert_holds(real, "new");
+	assert_int_equal(lstat(f->path, &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+}
+
+static void only_regular_files_are_replaced(void **state)
+{
+	struct folder *f = *state;
+	struct target t;
+	struct err e = {0};
+
+	assert_int_equal(target_open(&t, f->dir, 7, "snapshot", &e), -EISDIR);
+	assert_string_equal(e.text,
+			    "Cannot perform open on the snapshot backing "
+			    "file: Is a directory (os error 21)");
+	target_abort(&t);
+	assert_int_equal(mkfifo(f->path, 0600), 0);
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), -EINVAL);
+	target_abort(&t);
+	assert_int_equal(target_open(&t, "/dev/null", 7, "memory", &e),
+			 -EINVAL);
+	target_abort(&t);
+	assert_int_equal(entries(f), 1);
+}
+
+static void no_name_is_an_error(void **state)
+{
+	struct folder *f = *state;
+	struct target t;
+	struct err e = {0};
+	char path[96];
+
+	(void)snprintf(path, sizeof(path), "%s/none/file", f->dir);
+	assert_int_equal(target_open(&t, path, 7, "memory", &e), -ENOENT);
+	target_abort(&t);
+	assert_int_equal(target_open(&t, "", 7, "memory", &e), -ENOENT);
+	assert_string_equal(e.text,
+			    "Cannot perform open on the memory backing file: "
+			    "No such file or directory (os error 2)");
+	target_abort(&t);
+}
+
+/* However it is spelled. */
+static void one_file_cannot_be_both(void **state)
+{
+	struct folder *f = *state;
+	struct target t, other;
+	struct err e = {0};
+	char path[64];
+
+	put(f->path, "old");
+	(void)snprintf(path, sizeof(path), "%s/./file", f->dir);
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), 0);
+	assert_int_equal(target_open(&other, path, 7, "snapshot", &e), -EEXIST);
+	target_abort(&other);
+	target_abort(&t);
+	assert_holds(f->path, "old");
+	assert_int_equal(entries(f), 1);
+}
+
+static void read_and_close(const char *path, uint64_t number, const char *text)
+{
+	char buf[16] = "";
+	int fd = target_read(path, number);
+
+	assert_true(fd >= 0);
+	assert_true(read(fd, buf, sizeof(buf) - 1) >= 0);
+	(void)close(fd);
+	assert_string_equal(buf, text);
+}
+
+/* The first has its name; the second has not, as after a kill in between. */
+static void half_a_commit_is_a_whole_one(void **state)
+{
+	struct folder *f = *state;
+	struct target t, first;
+	struct err e = {0};
+	char path[64];
+
+	put(f->path, "old");
+	(void)snprintf(path, sizeof(path), "%s/first", f->dir);
+	assert_int_equal(target_open(&first, path, 7, "snapshot", &e), 0);
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), 0);
+	assert_int_equal(write(t.fd, "new", 3), 3);
+	/* A folder cannot be replaced by a file: the second rename fails. */
+	assert_int_equal(unlink(f->path), 0);
+	assert_int_equal(mkdir(f->path, 0700), 0);
+	assert_true(target_commit(&first, "snapshot", &t, "memory", &e) < 0);
+	target_abort(&t);
+	target_abort(&first);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(rmdir(f->path), 0);
+	put(f->path, "old");
+	read_and_close(f->path, 8, "old");
+	read_and_close(f->path, 7, "new");
+	assert_holds(f->path, "new"); /* it got its name */
+	read_and_close(f->path, 7, "new");
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(entries(f), 1);
+	assert_int_equal(target_read(path, 7), -ENOENT);
+}
+
+static void failed_first_name_leaves_both(void **state)
+{
+	struct folder *f = *state;
+	struct target t, first;
+	struct err e = {0};
+	char path[64];
+
+	put(f->path, "old");
+	(void)snprintf(path, sizeof(path), "%s/first", f->dir);
+	assert_int_equal(target_open(&first, path, 7, "snapshot", &e), 0);
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(target_commit(&first, "snapshot", &t, "memory", &e),
+			 -EISDIR);
+	target_abort(&t);
+	target_abort(&first);
+	assert_int_equal(rmdir(path), 0);
+	assert_holds(f->path, "old");
+	assert_int_equal(entries(f), 1);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(committed_file_has_its_name),
+		TEST(aborted_file_leaves_the_old_one),
+		TEST(old_inode_is_not_written),
+		TEST(link_is_followed_and_stays),
+		TEST(only_regular_files_are_replaced),
+		TEST(no_name_is_an_error),
+		TEST(one_file_cannot_be_both),
+		TEST(half_a_commit_is_a_whole_one),
+		TEST(failed_first_name_leaves_both),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

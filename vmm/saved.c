@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "vmm/saved.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/fds.h"
+#include "vmm/vm.h"
+
+int saved_new(struct saved **out, unsigned int n_vcpus, struct err *e)
+{
+	struct saved *s = calloc(1, sizeof(*s));
+
+	if (s)
+		s->vcpu = calloc(n_vcpus, sizeof(*s->vcpu));
+	if (!s || !s->vcpu) {
+		saved_free(s);
+		return err_code(e, -ENOMEM, "State of the vCPUs");
+	}
+	s->n_vcpus = n_vcpus;
+	*out = s;
+	return 0;
+}
+
+void saved_free(struct saved *s)
+{
+	if (!s)
+		return;
+	free(s->vcpu);
+	free(s);
+}
+
+int saved_capture(struct saved *s, struct vm *vm, struct err *e)
+{
+	struct state_host host;
+	int ret = state_host_read(&host, FD_KVM, e);
+
+	s->cpuid = vm->cpuid;
+	for (unsigned int i = 0; ret == 0 && i < s->n_vcpus; i++)
+		ret = vcpu_state_get(&s->vcpu[i], vm->vcpu[i].fd, &host, e);
+	return ret == 0 ? chip_state_get(&s->chips, FD_VM, e) : ret;
+}
+
+/* vm->cpuid is what cpuid_build() makes on this host. */
+static int set_cpuid(struct saved *s, struct vm *vm, struct err *e)
+{
+	int ret = cpuid_check_subset(&s->cpuid, &vm->cpuid, e);
+
+	if (ret < 0)
+		return ret;
+	vm->cpuid = s->cpuid;
+	for (unsigned int i = 0; ret == 0 && i < s->n_vcpus; i++)
+		ret = cpuid_set(&vm->cpuid, vm->vcpu[i].fd, i, &vm->cfg.cpu, e);
+	return ret;
+}
+
+int saved_apply(struct saved *s, struct vm *vm, struct err *e)
+{
+	bool scales = tsc_scales(FD_KVM);
+	int ret = set_cpuid(s, vm, e);
+
+	for (unsigned int i = 0; ret == 0 && i < s->n_vcpus; i++)
+		ret = vcpu_state_set(&s->vcpu[i], vm->vcpu[i].fd, scales, e);
+	return ret == 0 ? chip_state_set(&s->chips, FD_VM, s->realtime, e)
+			: ret;
+}
