@@ -52,17 +52,19 @@ TEST_LDFLAGS = $(filter-out -static-pie,$(MODE_LDFLAGS)) \
 	$(if $(filter -static-pie,$(MODE_LDFLAGS)),-pie) -pthread $(LDFLAGS)
 
 # Layers, lowest first; an archive each, so that a test links what its layer sees.
-LAYERS = base vmm virtio api
+LAYERS = base vmm virtio snapshot api
 src_base   = $(wildcard base/*.c)
 src_vmm    = $(wildcard vmm/*.c vmm/x86/*.c)
 src_virtio = $(wildcard virtio/*.c virtio/mmds/*.c)
+src_snapshot = $(wildcard snapshot/*.c)
 src_api    = $(filter-out api/main.c,$(wildcard api/*.c))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 lib = $(patsubst %,$(B)/lib/%.a,$(1))
 libs_base   = $(call lib,base)
 libs_vmm    = $(call lib,vmm base)
 libs_virtio = $(call lib,virtio vmm base)
-libs_api    = $(call lib,api virtio vmm base)
+libs_snapshot = $(call lib,snapshot virtio vmm base)
+libs_api    = $(call lib,api snapshot virtio vmm base)
 EXT_LIBS = $(CJSON) -luring -lsodium
 
 CJSON = $(if $(filter -static-pie,$(MODE_LDFLAGS)),build/deps/libcjson.a,-lcjson)
@@ -123,7 +125,7 @@ $(FUZZ): build/fuzz/%: build/fuzz/obj/tests/fuzz/%.o build/fuzz/lib.a
 fuzz-programs: $(FUZZ)
 
 # The benchmarks' programs are linked like mayfly and use no layer of it.
-PERF = $(addprefix $(B)/bin/,floor stopwatch diskfloor)
+PERF = $(addprefix $(B)/bin/,floor stopwatch diskfloor netfloor sockfloor)
 $(B)/bin/diskfloor: PERF_LIBS = -luring
 $(PERF): $(B)/bin/%: $(B)/obj/perf/%.o
 	@mkdir -p $(@D)
@@ -138,8 +140,10 @@ ASAN = build/asan/tests/guest/test_init $(foreach l,$(LAYERS),$(patsubst tests/%
 TSAN = $(foreach t,base/test_loop base/test_loop_socket base/test_worker \
 	vmm/test_vm vmm/test_probe virtio/test_threads virtio/test_threads_blk,build/tsan/tests/$(t))
 BOOT = tests/golden/run.py $(foreach t,http_contract api_contract \
-	start_contract process_contract contract_epoll nano nano_epoll \
+	start_contract process_contract net_contract contract_epoll nano \
+	nano_epoll nano_net nano_vsock \
 	syscalls linux_boot,tests/boot/$(t).py)
+include jailer/rules.mk
 need = @tools/need.sh $(1)
 again = @$(MAKE) --no-print-directory
 
@@ -188,7 +192,9 @@ fmt:
 
 install: all
 	install -D -m 755 $(B)/bin/mayfly $(DESTDIR)$(PREFIX)/bin/mayfly
+	install -m 755 $(B)/bin/mayfly-jailer $(DESTDIR)$(PREFIX)/bin/
 	ln -sf mayfly $(DESTDIR)$(PREFIX)/bin/firecracker
+	ln -sf mayfly-jailer $(DESTDIR)$(PREFIX)/bin/jailer
 
 clean:
 	rm -rf build

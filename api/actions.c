@@ -54,17 +54,12 @@ static void send_ctrl_alt_del(struct api *a)
 
 void api_put_action(struct api *a, struct call *c)
 {
-	struct metrics_pair *count = &a->metrics->api.put.actions;
-	enum body_action action;
+	int action;
 
-	count->count++;
-	if (body_action_parse(&action, c->req->body, c->req->body_len,
-			      &c->err) < 0) {
-		count->fails++;
-		api_fault(a, "%s", c->err.text);
+	if (!api_parse(a, &a->metrics->api.put.actions, &body_action_schema,
+		       &action, sizeof(action)))
 		return;
-	}
-	switch (action) {
+	switch ((enum body_action)action) {
 	case BODY_INSTANCE_START:
 		instance_start(a, c);
 		break;

@@ -18,7 +18,9 @@
 #include <stddef.h>
 
 #include "api/args.h"
+#include "api/body_snapshot.h"
 #include "api/config.h"
+#include "api/load.h"
 #include "api/metrics.h"
 #include "api/server.h"
 #include "base/err.h"
@@ -54,6 +56,16 @@ struct call {
 			struct body_drive body;
 			struct drive_file file;
 		} drive;
+		struct body_net net;
+		struct body_vsock vsock;
+		struct {
+			struct body_create body;
+			char *config; /* as /vm/config shows it */
+		} create;
+		struct {
+			struct body_load body;
+			struct load files;
+		} load;
 	};
 };
 
@@ -66,6 +78,7 @@ struct api {
 	struct config config;
 	struct vm *vm;		/* NULL until the guest was started */
 	struct vm *vm_starting; /* while it is being built */
+	struct load *load;	/* what it is built from; NULL: it boots */
 	struct vm_owner owner;
 	char *root_arg;	   /* for the guest's command line */
 	uint64_t start_us; /* of the process, CLOCK_MONOTONIC */
@@ -85,6 +98,20 @@ typedef void api_handler(struct api *a, struct call *c);
 /* For struct server. */
 void api_handle(struct server *s, struct http_request *r);
 
+/* What is after the resource in the path must be an id; answers if not. */
+bool api_check_id(struct api *a, struct metrics_pair *count);
+bool api_same_id(const struct call *c, const struct text *id);
+
+/*
+ * Count the request and fill *to from its body; answers if it is bad. count may
+ * be NULL.
+ */
+bool api_parse(struct api *a, struct metrics_pair *count,
+	       const struct schema *s, void *to, size_t to_bytes);
+
+/* The request uses what is deprecated: it is counted, and the reply says so. */
+void api_deprecated(struct api *a);
+
 /* Whether a token is that word. */
 bool token_is(const struct token *t, const char *s);
 
@@ -97,6 +124,9 @@ void api_ok(struct api *a); /* 204 */
 /* The same after one more log line: the client has not got the reply yet. */
 void api_ok_after(struct api *a, const char *line);
 void api_json(struct api *a, struct cJSON *tree); /* 200; takes the tree */
+
+/* 413 with the text. */
+void api_too_large(struct api *a, const char *text);
 
 /* 400 with the text. */
 __attribute__((format(printf, 2, 3))) void api_fault(struct api *a,
@@ -116,17 +146,32 @@ void api_run_job(struct api *a, void (*work)(struct job *j),
 		 void (*done)(struct job *j));
 struct api *api_of_job(struct job *j);
 
-/* ---- pause.c, for struct vm_owner ---- */
+/* The same with a body, before the start; else answers and frees it. */
+void api_run_early(struct api *a, const struct schema *s, void *body,
+		   void (*work)(struct job *j), void (*done)(struct job *j));
 
+/* 204, and how long it took: in the log and in the metrics. */
+void api_took(struct api *a, const char *action, uint64_t *vmm_us,
+	      uint64_t *api_us);
+
+/* ---- pause.c ---- */
+
+void api_resume(struct api *a); /* from a pause; otherwise nothing */
+
+/* For struct vm_owner. */
 void api_parked(struct vm_owner *o);
 void api_drained(struct vm_owner *o);
+
+/* What /vm/config shows and a snapshot keeps (info.c). NULL: no memory. */
+struct cJSON *print_vm_config(const struct config *cfg);
 
 /* ---- the guest's life (start.c), also without a request ---- */
 
 /*
  * In this order, on the loop, the helper thread (or before the loop runs), and
  * the loop. After an error call start_failed() on the loop; then all may be
- * tried again. Texts lack the prefix of the endpoint.
+ * tried again. Texts lack the prefix of the endpoint. With a->load the machine
+ * is that of the snapshot, and paused.
  */
 int start_prepare(struct api *a, struct err *e);
 int start_build(struct api *a, struct err *e);

@@ -14,8 +14,8 @@
 #define REQUIRED (FIELD_REQUIRED | FIELD_GIVEN)
 #define NULLABLE (FIELD_NULLABLE | FIELD_GIVEN)
 
-int body_request(const struct schema *s, const char *text, size_t len, void *to,
-		 size_t to_bytes, struct err *e)
+int body_parse(const struct schema *s, const char *text, size_t len, void *to,
+	       size_t to_bytes, struct err *e)
 {
 	struct err inner;
 	int ret = schema_parse(s, text, len, to, to_bytes, &inner);
@@ -24,10 +24,7 @@ int body_request(const struct schema *s, const char *text, size_t len, void *to,
 		return 0;
 	if (ret != -EINVAL)
 		return err_set(e, ret, "%s", inner.text);
-	return err_set(e, ret,
-		       "An error occurred when deserializing the json body of "
-		       "a request: %s.",
-		       inner.text);
+	return err_set(e, ret, BODY_FAULT "%s.", inner.text);
 }
 
 #define AT(m) .at = offsetof(struct bucket_cfg, m)
@@ -107,23 +104,11 @@ const struct schema body_machine_schema = {
 	.n_fields = ARRAY_LEN(machine_fields),
 };
 
-static const struct schema machine_patch_schema = {
+const struct schema body_machine_patch_schema = {
 	.name = "MachineConfigUpdate",
 	.fields = machine_patch_fields,
 	.n_fields = ARRAY_LEN(machine_patch_fields),
 };
-
-int body_machine_parse(struct body_machine *b, const char *text, size_t len,
-		       struct err *e)
-{
-	return body_request(&body_machine_schema, text, len, b, sizeof(*b), e);
-}
-
-int body_machine_patch_parse(struct body_machine *b, const char *text,
-			     size_t len, struct err *e)
-{
-	return body_request(&machine_patch_schema, text, len, b, sizeof(*b), e);
-}
 
 bool body_machine_any(const struct body_machine *b)
 {
@@ -147,18 +132,6 @@ const struct schema body_boot_source_schema = {
 	.n_fields = ARRAY_LEN(boot_source_fields),
 };
 
-int body_boot_source_parse(struct body_boot_source *b, const char *text,
-			   size_t len, struct err *e)
-{
-	return body_request(&body_boot_source_schema, text, len, b, sizeof(*b),
-			    e);
-}
-
-void body_boot_source_exit(struct body_boot_source *b)
-{
-	schema_exit(&body_boot_source_schema, b);
-}
-
 static const struct variant actions[] = {
 	{"FlushMetrics", BODY_FLUSH_METRICS},
 	{"InstanceStart", BODY_INSTANCE_START},
@@ -170,23 +143,11 @@ static const struct field action_fields[] = {
 	{"action_type", FIELD_ENUM, FIELD_REQUIRED, .variants = actions},
 };
 
-static const struct schema action_schema = {
+const struct schema body_action_schema = {
 	.name = "ActionBody",
 	.fields = action_fields,
 	.n_fields = ARRAY_LEN(action_fields),
 };
-
-int body_action_parse(enum body_action *a, const char *text, size_t len,
-		      struct err *e)
-{
-	int value;
-	int ret = body_request(&action_schema, text, len, &value, sizeof(value),
-			       e);
-
-	if (!ret)
-		*a = (enum body_action)value;
-	return ret;
-}
 
 static const struct variant vm_states[] = {
 	{"Paused", BODY_VM_PAUSED},
@@ -198,22 +159,11 @@ static const struct field vm_fields[] = {
 	{"state", FIELD_ENUM, FIELD_REQUIRED, .variants = vm_states},
 };
 
-static const struct schema vm_schema = {
+const struct schema body_vm_schema = {
 	.name = "Vm",
 	.fields = vm_fields,
 	.n_fields = ARRAY_LEN(vm_fields),
 };
-
-int body_vm_parse(enum body_vm_state *s, const char *text, size_t len,
-		  struct err *e)
-{
-	int value;
-	int ret = body_request(&vm_schema, text, len, &value, sizeof(value), e);
-
-	if (!ret)
-		*s = (enum body_vm_state)value;
-	return ret;
-}
 
 static int parse_level(const struct text *s, void *to, struct err *e)
 {
@@ -245,17 +195,6 @@ const struct schema body_logger_schema = {
 	.n_fields = ARRAY_LEN(logger_fields),
 };
 
-int body_logger_parse(struct body_logger *b, const char *text, size_t len,
-		      struct err *e)
-{
-	return body_request(&body_logger_schema, text, len, b, sizeof(*b), e);
-}
-
-void body_logger_exit(struct body_logger *b)
-{
-	schema_exit(&body_logger_schema, b);
-}
-
 static const struct field metrics_fields[] = {
 	{"metrics_path", FIELD_PATH, FIELD_REQUIRED,
 	 .at = offsetof(struct body_metrics, metrics_path)},
@@ -268,17 +207,6 @@ const struct schema body_metrics_schema = {
 	.open = true,
 };
 
-int body_metrics_parse(struct body_metrics *b, const char *text, size_t len,
-		       struct err *e)
-{
-	return body_request(&body_metrics_schema, text, len, b, sizeof(*b), e);
-}
-
-void body_metrics_exit(struct body_metrics *b)
-{
-	schema_exit(&body_metrics_schema, b);
-}
-
 static const struct field serial_fields[] = {
 	{"serial_out_path", FIELD_PATH, FIELD_NULLABLE,
 	 .at = offsetof(struct body_serial, serial_out_path)},
@@ -288,19 +216,8 @@ static const struct field serial_fields[] = {
 	 .schema = &body_bucket_schema},
 };
 
-static const struct schema serial_schema = {
+const struct schema body_serial_schema = {
 	.name = "SerialConfig",
 	.fields = serial_fields,
 	.n_fields = ARRAY_LEN(serial_fields),
 };
-
-int body_serial_parse(struct body_serial *b, const char *text, size_t len,
-		      struct err *e)
-{
-	return body_request(&serial_schema, text, len, b, sizeof(*b), e);
-}
-
-void body_serial_exit(struct body_serial *b)
-{
-	schema_exit(&serial_schema, b);
-}

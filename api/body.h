@@ -2,10 +2,8 @@
 /*
  * body.h: what requests and the configuration file say, as structs.
  *
- * Each body has a parse function and, where it holds memory, an exit function.
- * parse fills *b from a text of len bytes and returns 0, -EINVAL or -ENOMEM;
- * after an error there is nothing to free. Messages are those that Firecracker
- * answers with, complete. exit accepts zeroed structs.
+ * Each body has a struct and a table that fills it; what it then points to is
+ * freed by schema_exit().
  *
  * Only what the text alone tells is checked: syntax, types, ranges of types,
  * names. Whether 0 vCPUs are a machine is the endpoint's business. `has_x`
@@ -22,6 +20,18 @@
 #include "vmm/x86/cpu.h"
 
 struct err;
+
+/* What messages about a body begin with. */
+#define BODY_FAULT \
+	"An error occurred when deserializing the json body of a request: "
+
+/*
+ * Fill *to from the body of a request. Returns 0, -EINVAL or -ENOMEM; after an
+ * error there is nothing to free. Messages are those that Firecracker answers
+ * with, complete.
+ */
+int body_parse(const struct schema *s, const char *text, size_t len, void *to,
+	       size_t to_bytes, struct err *e);
 
 /* A token bucket; off where size or refill_time is 0. */
 struct bucket_cfg {
@@ -51,10 +61,8 @@ struct body_machine {
 
 enum body_huge_pages { BODY_HUGE_NONE, BODY_HUGE_2M };
 
-int body_machine_parse(struct body_machine *b, const char *text, size_t len,
-		       struct err *e);
-int body_machine_patch_parse(struct body_machine *b, const char *text,
-			     size_t len, struct err *e);
+extern const struct schema body_machine_schema;
+extern const struct schema body_machine_patch_schema;
 
 /* Whether a PATCH changes anything. */
 bool body_machine_any(const struct body_machine *b);
@@ -66,9 +74,7 @@ struct body_boot_source {
 	struct text boot_args;
 };
 
-int body_boot_source_parse(struct body_boot_source *b, const char *text,
-			   size_t len, struct err *e);
-void body_boot_source_exit(struct body_boot_source *b);
+extern const struct schema body_boot_source_schema;
 
 /* PUT and PATCH /drives/{id}; PATCH has drive_id, path_on_host, rate_limiter */
 struct body_drive {
@@ -88,27 +94,58 @@ struct body_drive {
 enum body_cache_type { BODY_CACHE_UNSAFE, BODY_CACHE_WRITEBACK };
 enum body_io_engine { BODY_ENGINE_SYNC, BODY_ENGINE_ASYNC };
 
-int body_drive_parse(struct body_drive *b, const char *text, size_t len,
-		     struct err *e);
-int body_drive_patch_parse(struct body_drive *b, const char *text, size_t len,
-			   struct err *e);
-void body_drive_exit(struct body_drive *b);
+extern const struct schema body_drive_schema;
+extern const struct schema body_drive_patch_schema;
 
-/* PUT /actions */
+/* PUT and PATCH /network-interfaces/{id}; PATCH has an id and limiters */
+struct body_net {
+	struct text iface_id;
+	struct text host_dev_name;
+	uint8_t guest_mac[6];
+	uint16_t mtu;
+	struct limiter_cfg rx_rate_limiter, tx_rate_limiter;
+	bool has_guest_mac, has_mtu;
+};
+
+extern const struct schema body_net_schema;
+extern const struct schema body_net_patch_schema;
+
+/* PUT /vsock */
+struct body_vsock {
+	struct text vsock_id; /* deprecated */
+	struct text uds_path;
+	uint32_t guest_cid;
+	uint32_t max_connections; /* additional */
+	bool has_max_connections;
+};
+
+extern const struct schema body_vsock_schema;
+
+/* PUT /mmds/config */
+struct body_mmds {
+	struct text *network_interfaces;
+	unsigned int n_network_interfaces;
+	int version;	       /* enum mmds_version */
+	uint32_t ipv4_address; /* host byte order */
+	bool imds_compat;
+	bool has_ipv4_address;
+};
+
+extern const struct schema body_mmds_schema;
+
+/* PUT /actions: an int */
 enum body_action {
 	BODY_FLUSH_METRICS,
 	BODY_INSTANCE_START,
 	BODY_SEND_CTRL_ALT_DEL,
 };
 
-int body_action_parse(enum body_action *a, const char *text, size_t len,
-		      struct err *e);
+extern const struct schema body_action_schema;
 
-/* PATCH /vm */
+/* PATCH /vm: an int */
 enum body_vm_state { BODY_VM_PAUSED, BODY_VM_RESUMED };
 
-int body_vm_parse(enum body_vm_state *s, const char *text, size_t len,
-		  struct err *e);
+extern const struct schema body_vm_schema;
 
 /* PUT /logger */
 struct body_logger {
@@ -119,18 +156,14 @@ struct body_logger {
 	bool has_level, has_show_level, has_show_log_origin;
 };
 
-int body_logger_parse(struct body_logger *b, const char *text, size_t len,
-		      struct err *e);
-void body_logger_exit(struct body_logger *b);
+extern const struct schema body_logger_schema;
 
 /* PUT /metrics */
 struct body_metrics {
 	struct text metrics_path;
 };
 
-int body_metrics_parse(struct body_metrics *b, const char *text, size_t len,
-		       struct err *e);
-void body_metrics_exit(struct body_metrics *b);
+extern const struct schema body_metrics_schema;
 
 /* PUT /serial */
 struct body_serial {
@@ -139,9 +172,7 @@ struct body_serial {
 	bool has_rate_limiter;
 };
 
-int body_serial_parse(struct body_serial *b, const char *text, size_t len,
-		      struct err *e);
-void body_serial_exit(struct body_serial *b);
+extern const struct schema body_serial_schema;
 
 /* PUT /cpu-config; cpu_template_exit() frees *t. */
 int body_cpu_parse(struct cpu_template *t, const char *text, size_t len,
@@ -158,8 +189,9 @@ struct body_cpu_config {
 };
 
 /*
- * The configuration file. Messages lack the words about requests and the full
- * stop. Sections that other modules read are spans of the text.
+ * The configuration file, for schema_parse(): messages lack the words about
+ * requests and the full stop. Sections of devices that we do not have are spans
+ * of the text.
  */
 struct body_config {
 	struct body_boot_source boot_source;
@@ -169,13 +201,14 @@ struct body_config {
 	struct body_logger logger;
 	struct body_metrics metrics;
 	struct body_cpu_config cpu;
-	bool has_machine, has_logger, has_metrics, has_cpu;
-	struct span network_interfaces, vsock, mmds_config;
+	struct body_net *nets;
+	unsigned int n_nets;
+	struct body_vsock vsock;
+	struct body_mmds mmds;
+	bool has_machine, has_logger, has_metrics, has_cpu, has_vsock, has_mmds;
 	struct span balloon, entropy, pmem, memory_hotplug;
 };
 
-int body_config_parse(struct body_config *b, const char *text, size_t len,
-		      struct err *e);
-void body_config_exit(struct body_config *b);
+extern const struct schema body_config_schema;
 
 #endif

@@ -42,6 +42,11 @@ static const struct field drive_item = {
 	.schema = &body_drive_schema,
 };
 
+static const struct field net_item = {
+	.kind = FIELD_STRUCT,
+	.schema = &body_net_schema,
+};
+
 #define AT(m)	 .at = offsetof(struct body_config, m)
 #define GIVEN(m) .given = offsetof(struct body_config, has_##m)
 
@@ -62,11 +67,13 @@ static const struct field config_fields[] = {
 	 .schema = &body_machine_schema},
 	{"metrics", FIELD_STRUCT, NULLABLE, AT(metrics), GIVEN(metrics),
 	 .schema = &body_metrics_schema},
-	{"mmds-config", FIELD_SPAN, FIELD_NULLABLE, AT(mmds_config),
-	 .name_of = "struct MmdsConfig"},
-	{"network-interfaces", FIELD_SPANS, 0, AT(network_interfaces)},
-	{"vsock", FIELD_SPAN, FIELD_NULLABLE, AT(vsock),
-	 .name_of = "struct VsockDeviceConfig"},
+	{"mmds-config", FIELD_STRUCT, NULLABLE, AT(mmds), GIVEN(mmds),
+	 .schema = &body_mmds_schema},
+	{"network-interfaces", FIELD_LIST, 0, AT(nets),
+	 .list = {&net_item, sizeof(struct body_net),
+		  offsetof(struct body_config, n_nets)}},
+	{"vsock", FIELD_STRUCT, NULLABLE, AT(vsock), GIVEN(vsock),
+	 .schema = &body_vsock_schema},
 	{"entropy", FIELD_SPAN, FIELD_NULLABLE, AT(entropy),
 	 .name_of = "struct EntropyDeviceConfig"},
 	{"pmem", FIELD_SPANS, 0, AT(pmem)},
@@ -74,20 +81,9 @@ static const struct field config_fields[] = {
 	 .name_of = "struct MemoryHotplugConfig"},
 };
 
-static const struct schema config_schema = {
+const struct schema body_config_schema = {
 	.name = "VmmConfig",
 	.fields = config_fields,
 	.n_fields = ARRAY_LEN(config_fields),
 	.open = true,
 };
-
-int body_config_parse(struct body_config *b, const char *text, size_t len,
-		      struct err *e)
-{
-	return schema_parse(&config_schema, text, len, b, sizeof(*b), e);
-}
-
-void body_config_exit(struct body_config *b)
-{
-	schema_exit(&config_schema, b);
-}

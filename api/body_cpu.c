@@ -309,7 +309,7 @@ int body_cpu_parse(struct cpu_template *t, const char *text, size_t len,
 		   struct err *e)
 {
 	struct body_cpu b;
-	int ret = body_request(&cpu_schema, text, len, &b, sizeof(b), e);
+	int ret = body_parse(&cpu_schema, text, len, &b, sizeof(b), e);
 
 	return ret ? ret : take(t, &b, e);
 }

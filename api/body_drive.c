@@ -52,25 +52,8 @@ const struct schema body_drive_schema = {
 	.n_fields = ARRAY_LEN(drive_fields),
 };
 
-static const struct schema patch_schema = {
+const struct schema body_drive_patch_schema = {
 	.name = "BlockDeviceUpdateConfig",
 	.fields = patch_fields,
 	.n_fields = ARRAY_LEN(patch_fields),
 };
-
-int body_drive_parse(struct body_drive *b, const char *text, size_t len,
-		     struct err *e)
-{
-	return body_request(&body_drive_schema, text, len, b, sizeof(*b), e);
-}
-
-int body_drive_patch_parse(struct body_drive *b, const char *text, size_t len,
-			   struct err *e)
-{
-	return body_request(&patch_schema, text, len, b, sizeof(*b), e);
-}
-
-void body_drive_exit(struct body_drive *b)
-{
-	schema_exit(&body_drive_schema, b);
-}

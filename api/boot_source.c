@@ -21,16 +21,9 @@ static void done(struct job *j)
 
 void api_put_boot_source(struct api *a, struct call *c)
 {
-	struct metrics_pair *count = &a->metrics->api.put.boot_source;
-
-	count->count++;
-	if (body_boot_source_parse(&c->boot_source, c->req->body,
-				   c->req->body_len, &c->err) < 0) {
-		count->fails++;
-		api_fault(a, "%s", c->err.text);
-	} else if (api_before_start(a)) {
-		api_run_job(a, work, done);
-	} else {
-		body_boot_source_exit(&c->boot_source);
-	}
+	if (api_parse(a, &a->metrics->api.put.boot_source,
+		      &body_boot_source_schema, &c->boot_source,
+		      sizeof(c->boot_source)))
+		api_run_early(a, &body_boot_source_schema, &c->boot_source,
+			      work, done);
 }

@@ -12,35 +12,53 @@
 
 #define DEFAULT_MEM_MIB 128
 
-void config_init(struct config *c)
-{
-	*c = (struct config){
-		.machine = {.vcpu_count = 1, .mem_size_mib = DEFAULT_MEM_MIB},
-		.boot = {.kernel_fd = -1, .initrd_fd = -1},
-	};
-}
-
 static void boot_source_exit(struct boot_source *b)
 {
-	body_boot_source_exit(&b->body);
+	schema_exit(&body_boot_source_schema, &b->body);
 	fd_close(&b->kernel_fd);
 	fd_close(&b->initrd_fd);
 }
 
 static void drive_exit(struct drive *d)
 {
-	body_drive_exit(&d->body);
+	schema_exit(&body_drive_schema, &d->body);
 	fd_close(&d->file.blk.fd);
+}
+
+static void set_defaults(struct config *c)
+{
+	c->machine = (struct machine_config){.vcpu_count = 1,
+					     .mem_size_mib = DEFAULT_MEM_MIB};
+	c->boot = (struct boot_source){.kernel_fd = -1, .initrd_fd = -1};
+	c->vsock = (struct vsock_backend){.listener = -1};
+	c->configured = false;
+}
+
+void config_init(struct config *c)
+{
+	*c = (struct config){0};
+	set_defaults(c);
+}
+
+void config_clear(struct config *c)
+{
+	boot_source_exit(&c->boot);
+	for (unsigned int i = 0; i < c->n_drives; i++)
+		drive_exit(&c->drive[i]);
+	c->n_drives = 0;
+	for (unsigned int i = 0; i < c->n_ifaces; i++)
+		iface_exit(&c->iface[i]);
+	c->n_ifaces = 0;
+	vsock_backend_exit(&c->vsock);
+	set_defaults(c);
 }
 
 void config_exit(struct config *c)
 {
-	boot_source_exit(&c->boot);
+	config_clear(c);
 	cpu_template_exit(&c->custom);
-	body_serial_exit(&c->serial);
-	for (unsigned int i = 0; i < c->n_drives; i++)
-		drive_exit(&c->drive[i]);
-	c->n_drives = 0;
+	schema_exit(&body_serial_schema, &c->serial);
+	mmds_exit(&c->mmds);
 }
 
 /* ---- machine ---- */
@@ -57,6 +75,7 @@ int config_machine(struct config *c, const struct body_machine *b,
 {
 	struct machine_config m = c->machine;
 
+	c->configured = true;
 	if (b->has_vcpu_count)
 		m.vcpu_count = b->vcpu_count;
 	if (b->has_mem_size_mib)
@@ -97,7 +116,7 @@ void config_put_cpu(struct config *c, struct cpu_template *t)
 
 void config_put_serial(struct config *c, struct body_serial *b)
 {
-	body_serial_exit(&c->serial);
+	schema_exit(&body_serial_schema, &c->serial);
 	c->serial = *b;
 	*b = (struct body_serial){0};
 }
@@ -132,6 +151,7 @@ int config_put_boot_source(struct config *c, struct body_boot_source *b,
 	struct cmdline cmdline;
 	int ret = 0;
 
+	c->configured = true;
 	*b = (struct body_boot_source){0};
 	if (new.body.boot_args.s)
 		ret = cmdline_init(&cmdline, new.body.boot_args.s, e);
@@ -163,9 +183,7 @@ int config_put_boot_source(struct config *c, struct body_boot_source *b,
 struct drive *config_find_drive(struct config *c, const struct text *id)
 {
 	for (unsigned int i = 0; i < c->n_drives; i++) {
-		const struct text *t = &c->drive[i].body.drive_id;
-
-		if (t->len == id->len && !memcmp(t->s, id->s, id->len))
+		if (text_equal(&c->drive[i].body.drive_id, id))
 			return &c->drive[i];
 	}
 	return NULL;
@@ -227,6 +245,7 @@ int config_put_drive(struct config *c, struct body_drive *b, struct err *e)
 	struct drive new = {.body = *b, .file.blk.fd = -1};
 	int ret;
 
+	c->configured = true;
 	*b = (struct body_drive){0};
 	ret = check_drive(c, same, &new.body, e);
 	if (ret == 0) {

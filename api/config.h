@@ -19,12 +19,14 @@
 
 #include "api/body.h"
 #include "virtio/blk.h"
+#include "virtio/mmds/mmds.h"
 #include "vmm/x86/cpu.h"
 
 struct err;
 
 /* Descriptors opened before the start stay below FDS_FIRST. */
 #define CONFIG_MAX_DRIVES 48
+#define CONFIG_MAX_IFACES 32
 
 struct machine_config {
 	uint64_t mem_size_mib;
@@ -55,6 +57,23 @@ struct drive {
 	struct blk *blk; /* once the guest was started */
 };
 
+/* A network interface. */
+struct iface {
+	struct body_net body;
+	int tap;	 /* -1 once the guest was started */
+	bool mmds;	 /* the guest may use the metadata service on it */
+	struct net *net; /* once the guest was started */
+};
+
+struct vsock_backend {
+	struct body_vsock body; /* uds_path.s NULL: there is no such device */
+	uint32_t max_connections;
+	int listener; /* -1 once the guest was started */
+	dev_t dev;    /* of the socket file; 0: it has none */
+	ino_t ino;
+	struct vsock *vsock; /* once the guest was started */
+};
+
 struct config {
 	struct machine_config machine;
 	struct cpu_template custom; /* of PUT /cpu-config */
@@ -62,11 +81,19 @@ struct config {
 	struct boot_source boot;
 	struct drive drive[CONFIG_MAX_DRIVES]; /* the root drive first */
 	unsigned int n_drives;
+	struct iface iface[CONFIG_MAX_IFACES];
+	unsigned int n_ifaces;
+	struct vsock_backend vsock;
+	struct mmds mmds; /* see mmds_init() */
 	struct body_serial serial;
+	bool configured; /* something that a snapshot would bring along */
 };
 
 void config_init(struct config *c);
 void config_exit(struct config *c);
+
+/* Back to where a snapshot can be loaded: the devices and the machine go. */
+void config_clear(struct config *c);
 
 /* PUT and PATCH alike: what the body does not give keeps its value. */
 int config_machine(struct config *c, const struct body_machine *b,
@@ -81,9 +108,23 @@ void config_put_serial(struct config *c, struct body_serial *b);
 int config_put_boot_source(struct config *c, struct body_boot_source *b,
 			   struct err *e);
 int config_put_drive(struct config *c, struct body_drive *b, struct err *e);
+int config_put_net(struct config *c, struct body_net *b, struct err *e);
+int config_put_vsock(struct config *c, struct body_vsock *b, struct err *e);
+
+/* Take away the socket file, if it is the one that was made. */
+void config_unlink_vsock(const struct config *c);
+
+/* Who may use the metadata service, and how. */
+int config_put_mmds(struct config *c, const struct body_mmds *b, struct err *e);
+bool config_has_mmds(const struct config *c);
 
 /* The drive of that id, or NULL. */
 struct drive *config_find_drive(struct config *c, const struct text *id);
+struct iface *config_find_net(struct config *c, const struct text *id);
+
+/* Frees what they hold, and closes it. */
+void iface_exit(struct iface *n);
+void vsock_backend_exit(struct vsock_backend *v);
 
 /*
  * Open and measure a drive's file. The text is Firecracker's, path at its end.

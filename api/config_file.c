@@ -103,6 +103,21 @@ static int apply_drives(struct config *c, struct body_config *b, struct err *e)
 	return ret < 0 ? err_wrap(e, "Block device error: ") : 0;
 }
 
+static int apply_nets(struct config *c, struct body_config *b, struct err *e)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; ret == 0 && i < b->n_nets; i++)
+		ret = config_put_net(c, &b->nets[i], e);
+	if (ret < 0)
+		return err_wrap(e, "Network device error: ");
+	if (b->has_vsock && config_put_vsock(c, &b->vsock, e) < 0)
+		return err_wrap(e, "Vsock device error: ");
+	if (b->has_mmds && config_put_mmds(c, &b->mmds, e) < 0)
+		return err_wrap(e, "MMDS config error: ");
+	return 0;
+}
+
 /* Leaving a device out in silence would give the guest another machine. */
 static int refuse_rest(const struct body_config *b, const char *text,
 		       struct err *e)
@@ -111,9 +126,6 @@ static int refuse_rest(const struct body_config *b, const char *text,
 		const char *name;
 		const struct span *span;
 	} section[] = {
-		{"network-interfaces", &b->network_interfaces},
-		{"vsock", &b->vsock},
-		{"mmds-config", &b->mmds_config},
 		{"balloon", &b->balloon},
 		{"entropy", &b->entropy},
 		{"pmem", &b->pmem},
@@ -152,6 +164,8 @@ static int apply(struct api *a, struct body_config *b, const char *text,
 	if (config_put_boot_source(c, &b->boot_source, e) < 0)
 		return err_wrap(e, "Boot source error: ");
 	ret = apply_drives(c, b, e);
+	if (ret == 0)
+		ret = apply_nets(c, b, e);
 	return ret < 0 ? ret : refuse_rest(b, text, e);
 }
 
@@ -159,11 +173,12 @@ int config_file_apply(struct api *a, const char *text, size_t len,
 		      struct err *e)
 {
 	struct body_config b;
-	int ret = body_config_parse(&b, text, len, e);
+	int ret =
+		schema_parse(&body_config_schema, text, len, &b, sizeof(b), e);
 
 	if (ret < 0)
 		return err_wrap(e, "Invalid JSON: ");
 	ret = apply(a, &b, text, e);
-	body_config_exit(&b);
+	schema_exit(&body_config_schema, &b);
 	return ret;
 }

@@ -1,52 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <ctype.h>
 #include <errno.h>
-#include <string.h>
 
 #include "api/endpoints.h"
+#include "api/limits.h"
 #include "base/num.h"
-
-/* What is wrong with an id in a path, or NULL. */
-static const char *id_fault(const struct token *t)
-{
-	if (!t->text || t->len == 0)
-		return "The ID cannot be empty.";
-	for (size_t i = 0; i < t->len; i++) {
-		if (!isalnum((unsigned char)t->text[i]) && t->text[i] != '_')
-			return "API Resource IDs can only contain "
-			       "alphanumeric characters and underscores.";
-	}
-	return NULL;
-}
-
-static bool same_id(const struct token *t, const struct text *id)
-{
-	return id->len == t->len && !memcmp(id->s, t->text, t->len);
-}
 
 /* Parse and check what PUT and PATCH have in common; answers if it is bad. */
 static bool parse(struct api *a, struct call *c, struct metrics_pair *count,
-		  int (*parse_body)(struct body_drive *b, const char *text,
-				    size_t len, struct err *e))
+		  const struct schema *s)
 {
-	const char *fault = id_fault(&c->token[1]);
+	struct body_drive *b = &c->drive.body;
 
-	count->count++;
-	if (fault) {
-		count->fails++;
-		api_fault(a, "%s", fault);
+	if (!api_check_id(a, count) || !api_parse(a, count, s, b, sizeof(*b)))
 		return false;
-	}
-	if (parse_body(&c->drive.body, c->req->body, c->req->body_len,
-		       &c->err) < 0) {
-		count->fails++;
-		api_fault(a, "%s", c->err.text);
-		return false;
-	}
-	if (same_id(&c->token[1], &c->drive.body.drive_id))
+	if (api_same_id(c, &b->drive_id))
 		return true;
 	count->fails++;
-	body_drive_exit(&c->drive.body);
+	schema_exit(s, b);
 	api_fault(a, "The id from the path does not match the id from the "
 		     "body!");
 	return false;
@@ -71,13 +41,13 @@ static void put_done(struct job *j)
 
 void api_put_drive(struct api *a, struct call *c)
 {
-	if (!parse(a, c, &a->metrics->api.put.drive, body_drive_parse))
+	if (!parse(a, c, &a->metrics->api.put.drive, &body_drive_schema))
 		return;
 	if (!a->vm) {
 		api_run_job(a, put_work, put_done);
 		return;
 	}
-	body_drive_exit(&c->drive.body);
+	schema_exit(&body_drive_schema, &c->drive.body);
 	api_fault(a, "PCI is not enabled");
 }
 
@@ -85,7 +55,7 @@ void api_put_drive(struct api *a, struct call *c)
 
 static void patch_reply(struct api *a, int ret, const char *why)
 {
-	body_drive_exit(&a->call.drive.body);
+	schema_exit(&body_drive_schema, &a->call.drive.body);
 	if (ret < 0)
 		api_fault(a,
 			  "Drive config error: Unable to patch the block "
@@ -112,6 +82,7 @@ static void set_limiter(struct drive *d, const struct body_drive *patch)
 	if (!patch->has_rate_limiter)
 		return;
 	limiter_merge(&d->body.rate_limiter, &patch->rate_limiter);
+	limiter_apply(blk_limiter(d->blk), &patch->rate_limiter);
 	d->body.has_rate_limiter = true;
 }
 
@@ -198,10 +169,11 @@ void api_patch_drive(struct api *a, struct call *c)
 {
 	struct drive *d;
 
-	if (!parse(a, c, &a->metrics->api.patch.drive, body_drive_patch_parse))
+	if (!parse(a, c, &a->metrics->api.patch.drive,
+		   &body_drive_patch_schema))
 		return;
 	if (!api_after_start(a)) {
-		body_drive_exit(&c->drive.body);
+		schema_exit(&body_drive_schema, &c->drive.body);
 		return;
 	}
 	d = config_find_drive(&a->config, &c->drive.body.drive_id);
@@ -221,14 +193,11 @@ void api_patch_drive(struct api *a, struct call *c)
 	}
 }
 
-/* ---- DELETE, of drives and later of interfaces ---- */
+/* ---- DELETE, of drives and of interfaces ---- */
 
 void api_delete_device(struct api *a, struct call *c)
 {
-	const char *fault = id_fault(&c->token[1]);
-
-	if (fault)
-		api_fault(a, "%s", fault);
-	else if (api_after_start(a))
+	(void)c;
+	if (api_check_id(a, NULL) && api_after_start(a))
 		api_fault(a, "PCI is not enabled");
 }

@@ -18,10 +18,17 @@ api_handler api_put_boot_source; /* boot_source.c */
 api_handler api_put_drive;	 /* drives.c */
 api_handler api_patch_drive;
 api_handler api_delete_device;
+api_handler api_put_net; /* net.c */
+api_handler api_patch_net;
+api_handler api_put_vsock;
+api_handler api_get_mmds; /* mmds.c */
+api_handler api_put_mmds;
+api_handler api_patch_mmds;
 api_handler api_put_logger; /* observe.c */
 api_handler api_put_metrics;
 api_handler api_put_serial;
-api_handler api_put_action; /* actions.c */
-api_handler api_patch_vm;   /* pause.c */
+api_handler api_put_action;   /* actions.c */
+api_handler api_patch_vm;     /* pause.c */
+api_handler api_put_snapshot; /* snapshot.c */
 
 #endif

@@ -59,11 +59,74 @@ static cJSON *print_drive(const struct body_drive *b)
 	cJSON_AddStringToObject(t, "cache_type", cache[b->cache_type]);
 	cJSON_AddBoolToObject(t, "is_read_only", b->is_read_only);
 	print_text(t, "path_on_host", &b->path_on_host);
-	cJSON_AddItemToObject(t, "rate_limiter", print_limiter(b));
+	cJSON_AddItemToObject(t, "rate_limiter",
+			      print_limiter(&b->rate_limiter));
 	cJSON_AddStringToObject(t, "io_engine", engine[b->io_engine]);
 	cJSON_AddNullToObject(t, "socket");
 	if (b->exclusive)
 		cJSON_AddTrueToObject(t, "exclusive");
+	return t;
+}
+
+static cJSON *print_net(const struct body_net *b)
+{
+	const uint8_t *m = b->guest_mac;
+	cJSON *t = cJSON_CreateObject();
+	char mac[18];
+
+	(void)snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", m[0],
+		       m[1], m[2], m[3], m[4], m[5]);
+	print_text(t, "iface_id", &b->iface_id);
+	print_text(t, "host_dev_name", &b->host_dev_name);
+	if (b->has_guest_mac)
+		cJSON_AddStringToObject(t, "guest_mac", mac);
+	else
+		cJSON_AddNullToObject(t, "guest_mac");
+	if (b->has_mtu)
+		print_u64(t, "mtu", b->mtu);
+	else
+		cJSON_AddNullToObject(t, "mtu");
+	cJSON_AddItemToObject(t, "rx_rate_limiter",
+			      print_limiter(&b->rx_rate_limiter));
+	cJSON_AddItemToObject(t, "tx_rate_limiter",
+			      print_limiter(&b->tx_rate_limiter));
+	return t;
+}
+
+static cJSON *print_vsock(const struct body_vsock *b)
+{
+	cJSON *t;
+
+	if (!b->uds_path.s)
+		return cJSON_CreateNull();
+	t = cJSON_CreateObject();
+	print_u64(t, "guest_cid", b->guest_cid);
+	print_text(t, "uds_path", &b->uds_path);
+	if (b->has_max_connections)
+		print_u64(t, "max_connections", b->max_connections);
+	return t;
+}
+
+static cJSON *print_mmds(const struct config *c)
+{
+	uint32_t ip = c->mmds.ipv4;
+	cJSON *t, *list;
+	char text[16];
+
+	if (!config_has_mmds(c))
+		return cJSON_CreateNull();
+	t = cJSON_CreateObject();
+	cJSON_AddStringToObject(t, "version",
+				c->mmds.version == MMDS_V1 ? "V1" : "V2");
+	list = cJSON_AddArrayToObject(t, "network_interfaces");
+	for (unsigned int i = 0; i < c->n_ifaces; i++) {
+		if (c->iface[i].mmds)
+			print_item(list, &c->iface[i].body.iface_id);
+	}
+	(void)snprintf(text, sizeof(text), "%u.%u.%u.%u", ip >> 24,
+		       ip >> 16 & 255, ip >> 8 & 255, ip & 255);
+	cJSON_AddStringToObject(t, "ipv4_address", text);
+	cJSON_AddBoolToObject(t, "imds_compat", c->mmds.imds_compat);
 	return t;
 }
 
@@ -80,20 +143,15 @@ static cJSON *print_boot_source(const struct body_boot_source *b)
 	return t;
 }
 
-void api_get_vm_config(struct api *a, struct call *c)
+cJSON *print_vm_config(const struct config *cfg)
 {
-	const struct config *cfg = &a->config;
-	cJSON *t, *drives;
+	cJSON *t = cJSON_CreateObject();
+	cJSON *list;
 
-	if (!token_is(&c->token[1], "config")) {
-		api_unknown_path(a, c);
-		return;
-	}
-	t = cJSON_CreateObject();
 	cJSON_AddNullToObject(t, "balloon");
-	drives = cJSON_AddArrayToObject(t, "drives");
+	list = cJSON_AddArrayToObject(t, "drives");
 	for (unsigned int i = 0; i < cfg->n_drives; i++)
-		cJSON_AddItemToArray(drives, print_drive(&cfg->drive[i].body));
+		cJSON_AddItemToArray(list, print_drive(&cfg->drive[i].body));
 	cJSON_AddItemToObject(t, "boot-source",
 			      print_boot_source(&cfg->boot.body));
 	cJSON_AddNullToObject(t, "cpu-config");
@@ -101,11 +159,21 @@ void api_get_vm_config(struct api *a, struct call *c)
 	cJSON_AddItemToObject(t, "machine-config",
 			      print_machine(&cfg->machine));
 	cJSON_AddNullToObject(t, "metrics");
-	cJSON_AddNullToObject(t, "mmds-config");
-	cJSON_AddArrayToObject(t, "network-interfaces");
-	cJSON_AddNullToObject(t, "vsock");
+	cJSON_AddItemToObject(t, "mmds-config", print_mmds(cfg));
+	list = cJSON_AddArrayToObject(t, "network-interfaces");
+	for (unsigned int i = 0; i < cfg->n_ifaces; i++)
+		cJSON_AddItemToArray(list, print_net(&cfg->iface[i].body));
+	cJSON_AddItemToObject(t, "vsock", print_vsock(&cfg->vsock.body));
 	cJSON_AddNullToObject(t, "entropy");
 	cJSON_AddArrayToObject(t, "pmem");
 	cJSON_AddNullToObject(t, "memory-hotplug");
-	api_json(a, t);
+	return t;
+}
+
+void api_get_vm_config(struct api *a, struct call *c)
+{
+	if (token_is(&c->token[1], "config"))
+		api_json(a, print_vm_config(&a->config));
+	else
+		api_unknown_path(a, c);
 }

@@ -23,9 +23,15 @@
 #include "base/fds.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "base/utf8.h"
+#include "snapshot/file.h"
 
 /* The name of the binary in Firecracker's words, which tools look for. */
 #define SELF "Firecracker"
+
+#define FROM_JSON                                                        \
+	"Failed to build MicroVM from Json: Configuration for VMM from " \
+	"one single json failed: "
 
 static int exit_with(int exit_code)
 {
@@ -69,21 +75,25 @@ static int run_failed(const struct api *a, const char *why)
 	return fail(text, why, 1);
 }
 
-/* --describe-snapshot: this version writes none, so it knows none. */
+/* --describe-snapshot: the version of the file's format. */
 static int describe_snapshot(const char *path)
 {
 	cleanup_free char *text = NULL;
+	struct state_file f;
 	struct err e;
 	size_t len;
 
 	if (config_file_read(path, &text, &len, &e) < 0) {
 		(void)err_wrap(&e, "When printing Snapshot Data format: "
 				   "Unable to open snapshot state file: ");
+	} else if (state_parse(&f, (const uint8_t *)text, len, &e) < 0) {
+		(void)err_wrap(&e, "When printing Snapshot Data format: "
+				   "Invalid data format version of snapshot "
+				   "file: ");
 	} else {
-		(void)err_set(&e, -EINVAL,
-			      "When printing Snapshot Data format: Invalid "
-			      "data format version of snapshot file: not a "
-			      "snapshot of this program");
+		(void)printf("v%u.%u.0\n", f.major, f.minor);
+		(void)fflush(stdout);
+		return exit_with(0);
 	}
 	return fail(e.text, e.text, 1);
 }
@@ -148,8 +158,6 @@ static int set_up_metrics(struct api *a, const struct args *args, struct err *e)
 /* Options of parts that this version does not have are refused, not ignored. */
 static const char *missing_part(const struct args *args)
 {
-	if (args->metadata)
-		return "--metadata is not supported by this version.";
 	if (args->seccomp_filter)
 		return "--seccomp-filter is not supported by this version.";
 	return NULL;
@@ -188,9 +196,7 @@ static int start_from_file(struct api *a, const char *text, size_t len,
 
 	ret = config_file_apply(a, text, len, e);
 	if (ret < 0)
-		return err_wrap(e, "Failed to build MicroVM from Json: "
-				   "Configuration for VMM from one single "
-				   "json failed: ");
+		return err_wrap(e, FROM_JSON);
 	ret = start_prepare(a, e);
 	if (ret == 0)
 		ret = start_build(a, e);
@@ -207,9 +213,33 @@ static int start_from_file(struct api *a, const char *text, size_t len,
 	return 0;
 }
 
+/* The first contents of the metadata service. */
+static int take_metadata(struct api *a, const struct text *json, struct err *e)
+{
+	struct mmds_store *s = &a->config.mmds.store;
+	struct err why;
+	int ret = json->s ? mmds_store_put(s, json->s, json->len, &why) : 0;
+
+	if (ret == -EINVAL) {
+		(void)err_wrap(&why, "MMDS error: metadata provided not valid "
+				     "json: ");
+		return die(why.text);
+	}
+	if (ret < 0 && a->args->config_file)
+		return err_set(e, ret, FROM_JSON "MMDS error: %s", why.text);
+	if (ret < 0)
+		return err_set(e, ret,
+			       "Failed to build MicroVM: Populating MMDS from "
+			       "file failed: %s..",
+			       why.text);
+	if (json->s)
+		log_info("Successfully added metadata to mmds from file");
+	return 0;
+}
+
 /* Everything up to the loop; the guest may run already. */
-static int set_up(struct api *a, const char *config, size_t config_len,
-		  struct err *e)
+static int set_up(struct api *a, const struct text *config,
+		  const struct text *metadata, struct err *e)
 {
 	int fd = -1;
 	int ret;
@@ -229,7 +259,10 @@ static int set_up(struct api *a, const char *config, size_t config_len,
 		log_line(LOG_INFO, "fc_api", __FILE__, __LINE__,
 			 "API server started.");
 	}
-	return config ? start_from_file(a, config, config_len, e) : 0;
+	ret = take_metadata(a, metadata, e);
+	if (ret < 0)
+		return ret;
+	return config->s ? start_from_file(a, config->s, config->len, e) : 0;
 }
 
 static int finish(struct api *a)
@@ -247,21 +280,34 @@ static int finish(struct api *a)
 	return exit_with(0);
 }
 
+/* A file that an option names, if it does. It must be text. */
+static void read_file(const char *path, const char *what, struct text *t)
+{
+	struct err e;
+	size_t bad;
+	int ret = path ? config_file_read(path, &t->s, &t->len, &e) : 0;
+
+	if (ret == 0 && path && utf8_prefix(t->s, t->len, &bad) < t->len)
+		ret = err_set(&e, -EILSEQ,
+			      "stream did not contain valid UTF-8");
+	if (ret == 0)
+		return;
+	(void)err_wrap(&e, "Unable to open or read from the %s file: ", what);
+	(void)die(e.text);
+}
+
 static int run(struct api *a)
 {
-	cleanup_free char *config = NULL;
-	size_t config_len = 0;
+	struct text metadata = {0}, config = {0};
 	struct err e;
 	int ret;
 
-	if (a->args->config_file &&
-	    config_file_read(a->args->config_file, &config, &config_len, &e) <
-		    0) {
-		(void)err_wrap(&e, "Unable to open or read from the "
-				   "configuration file: ");
-		return die(e.text);
-	}
-	if (set_up(a, config, config_len, &e) < 0)
+	read_file(a->args->metadata, "mmds content", &metadata);
+	read_file(a->args->config_file, "configuration", &config);
+	ret = set_up(a, &config, &metadata, &e);
+	text_exit(&config);
+	text_exit(&metadata);
+	if (ret < 0)
 		return run_failed(a, e.text);
 	ret = loop_run(a->loop);
 	if (ret < 0) {
@@ -307,6 +353,8 @@ static int start(struct api *a, struct args *args)
 		return fail(e.text, e.text, 1);
 	if (args_check_numbers(args, &fault) < 0)
 		return args_failed(&fault);
+	mmds_init(&a->config.mmds, args->max_mmds_bytes);
+	metrics_attach_mmds(a->metrics, &a->config.mmds.counts);
 	missing = missing_part(args);
 	if (missing)
 		return fail(missing, missing, 1);

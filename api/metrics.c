@@ -10,6 +10,7 @@
 #include "base/count.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "virtio/limiter.h"
 
 /* The part of the counters that belongs to a machine. */
 #define MACHINE_BYTES                      \
@@ -60,21 +61,67 @@ int metrics_attach_vcpu(struct metrics *m, const struct vcpu_counts *c)
 	return 0;
 }
 
+void metrics_attach_vsock(struct metrics *m, const struct vsock_counts *c)
+{
+	m->vsock = c;
+}
+
+void metrics_attach_mmds(struct metrics *m, const struct mmds_counts *c)
+{
+	m->mmds = c;
+}
+
+/* Move items [at, n) of an array up by one. */
+#define MAKE_ROOM(array, at, n)                   \
+	memmove(&(array)[(at) + 1], &(array)[at], \
+		((n) - (unsigned int)(at)) * sizeof((array)[0]))
+
+/*
+ * The line lists devices by id, whatever order they came in. Returns the place
+ * of this one, or -ENOSPC.
+ */
+static int insert_name(struct metrics_names *names, const char *id)
+{
+	unsigned int at = names->n;
+
+	if (at == METRICS_DEVS)
+		return -ENOSPC;
+	while (at > 0 && strcmp(names->name[at - 1], id) > 0)
+		at--;
+	MAKE_ROOM(names->name, at, names->n);
+	names->name[at] = id;
+	names->n++;
+	return (int)at;
+}
+
 int metrics_attach_drive(struct metrics *m, const char *id,
 			 const struct blk_counts *c)
 {
-	unsigned int at = m->n_drives;
+	unsigned int n = m->names[METRICS_DRIVES].n;
+	int at = insert_name(&m->names[METRICS_DRIVES], id);
 
-	if (at == ARRAY_LEN(m->drive))
-		return -ENOSPC;
-	/* The line lists drives by id, whatever order they came in. */
-	for (; at > 0 && strcmp(m->drive[at - 1].id, id) > 0; at--) {
-		m->drive[at] = m->drive[at - 1];
-		m->prev.drive[at] = m->prev.drive[at - 1];
-	}
-	m->drive[at] = (struct metrics_drive){.id = id, .counts = c};
+	if (at < 0)
+		return at;
+	MAKE_ROOM(m->drive, at, n);
+	MAKE_ROOM(m->prev.drive, at, n);
+	m->drive[at] = (struct metrics_drive){c};
 	m->prev.drive[at] = (struct blk_counts){0};
-	m->n_drives++;
+	return 0;
+}
+
+int metrics_attach_net(struct metrics *m, const char *id,
+		       const struct net_counts *c, const struct limiter *rx,
+		       const struct limiter *tx)
+{
+	unsigned int n = m->names[METRICS_IFACES].n;
+	int at = insert_name(&m->names[METRICS_IFACES], id);
+
+	if (at < 0)
+		return at;
+	MAKE_ROOM(m->iface, at, n);
+	MAKE_ROOM(m->prev.iface, at, n);
+	m->iface[at] = (struct metrics_iface){c, rx, tx};
+	m->prev.iface[at] = (struct metrics_net){0};
 	return 0;
 }
 
@@ -82,8 +129,10 @@ void metrics_detach_all(struct metrics *m)
 {
 	m->uart = NULL;
 	m->i8042 = NULL;
+	m->vsock = NULL;
 	m->n_vcpus = 0;
-	m->n_drives = 0;
+	m->names[METRICS_DRIVES].n = 0;
+	m->names[METRICS_IFACES].n = 0;
 	memset(&m->now.vcpu, 0, MACHINE_BYTES);
 	memset(&m->prev.vcpu, 0, MACHINE_BYTES);
 }
@@ -109,6 +158,15 @@ static void add_vcpu(struct vcpu_counts *all, const struct vcpu_counts *one)
 	all->failures += count_get(&one->failures);
 }
 
+static void read_net(struct metrics_net *to, const struct metrics_iface *f)
+{
+	READ_COUNTS(&to->dev, f->counts);
+	to->rx_limiter_events = count_get(&f->rx->events);
+	to->rx_throttled = count_get(&f->rx->throttled);
+	to->tx_limiter_events = count_get(&f->tx->events);
+	to->tx_throttled = count_get(&f->tx->throttled);
+}
+
 static void gather(struct metrics *m)
 {
 	struct metrics_counters *now = &m->now;
@@ -124,24 +182,25 @@ static void gather(struct metrics *m)
 		READ_COUNTS(&now->uart, m->uart);
 	if (m->i8042)
 		READ_COUNTS(&now->i8042, m->i8042);
-	now->block = (struct blk_counts){0};
-	for (unsigned int i = 0; i < m->n_drives; i++) {
+	if (m->vsock)
+		READ_COUNTS(&now->vsock, m->vsock);
+	if (m->mmds)
+		READ_COUNTS(&now->mmds, m->mmds);
+	for (unsigned int i = 0; i < m->names[METRICS_DRIVES].n; i++)
 		READ_COUNTS(&now->drive[i], m->drive[i].counts);
-		metrics_line_add_drive(&now->block, &now->drive[i]);
-	}
+	for (unsigned int i = 0; i < m->names[METRICS_IFACES].n; i++)
+		read_net(&now->iface[i], &m->iface[i]);
+	metrics_line_sum(now, m->names);
 }
 
 static size_t print_line(struct metrics *m)
 {
 	struct timespec wall = clock_wall();
-	const char *ids[METRICS_DRIVES];
 
-	for (unsigned int i = 0; i < m->n_drives; i++)
-		ids[i] = m->drive[i].id;
 	return metrics_line_print(m->line, sizeof(m->line),
 				  (uint64_t)wall.tv_sec * 1000 +
 					  (uint64_t)wall.tv_nsec / NS_PER_MS,
-				  &m->now, &m->prev, ids, m->n_drives);
+				  &m->now, &m->prev, m->names);
 }
 
 /* Returns 0 when nothing of the line is due any more. */

@@ -26,9 +26,15 @@
 /* A line with all drives and all numbers at their longest is 40 KiB. */
 #define METRICS_LINE_BYTES 65536
 
+struct limiter;
+
 struct metrics_drive {
-	const char *id;
 	const struct blk_counts *counts;
+};
+
+struct metrics_iface {
+	const struct net_counts *counts;
+	const struct limiter *rx, *tx;
 };
 
 /* Large: static or on the heap. Pages of the line are touched as it needs. */
@@ -38,8 +44,12 @@ struct metrics {
 	const struct vcpu_counts *vcpu[MAX_VCPUS];
 	const struct serial_counts *uart;
 	const struct i8042_counts *i8042;
-	struct metrics_drive drive[METRICS_DRIVES]; /* by id */
-	unsigned int n_vcpus, n_drives;
+	const struct vsock_counts *vsock;
+	const struct mmds_counts *mmds;
+	struct metrics_names names[METRICS_LISTS]; /* sorted */
+	struct metrics_drive drive[METRICS_DEVS];
+	struct metrics_iface iface[METRICS_DEVS];
+	unsigned int n_vcpus;
 	int fd; /* owned, -1: none */
 	bool busy;
 	struct metrics_counters now, prev;
@@ -61,13 +71,20 @@ void metrics_set_fd(struct metrics *m, int fd);
 /* Everything attached is borrowed until metrics_detach_all(). */
 void metrics_attach_uart(struct metrics *m, const struct serial_counts *c);
 void metrics_attach_i8042(struct metrics *m, const struct i8042_counts *c);
+void metrics_attach_vsock(struct metrics *m, const struct vsock_counts *c);
 
-/* Add a vCPU or a drive with its name. Returns 0, or -ENOSPC. */
+/* Add a vCPU, or a device with its name. Returns 0, or -ENOSPC. */
 int metrics_attach_vcpu(struct metrics *m, const struct vcpu_counts *c);
 int metrics_attach_drive(struct metrics *m, const char *id,
 			 const struct blk_counts *c);
+int metrics_attach_net(struct metrics *m, const char *id,
+		       const struct net_counts *c, const struct limiter *rx,
+		       const struct limiter *tx);
 
-/* Forget vCPUs, drives and the rest: their machine goes away. */
+/* The same, but not of a machine: borrowed until metrics_exit(). */
+void metrics_attach_mmds(struct metrics *m, const struct mmds_counts *c);
+
+/* Forget vCPUs, devices and the rest: their machine goes away. */
 void metrics_detach_all(struct metrics *m);
 
 /*

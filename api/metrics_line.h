@@ -15,12 +15,16 @@
 #include <stdint.h>
 
 #include "virtio/blk.h"
+#include "virtio/mmds/mmds.h"
+#include "virtio/net.h"
+#include "virtio/vsock.h"
 #include "vmm/i8042.h"
 #include "vmm/serial.h"
 #include "vmm/vcpu.h"
 #include "vmm/x86/layout.h"
 
-#define METRICS_DRIVES MAX_VIRTIO_DEVS
+/* Drives, or interfaces; of both together there can be no more. */
+#define METRICS_DEVS MAX_VIRTIO_DEVS
 
 /* Requests of one kind, and those of them that were refused. */
 struct metrics_pair {
@@ -68,28 +72,49 @@ struct metrics_api {
 	} signals;
 };
 
+/* Of an interface and its rate limiters. */
+struct metrics_net {
+	struct net_counts dev;
+	uint64_t rx_limiter_events, rx_throttled;
+	uint64_t tx_limiter_events, tx_throttled;
+};
+
 /* All counters at one moment. Holds nothing but uint64_t. */
 struct metrics_counters {
 	struct metrics_api api;
+	struct mmds_counts mmds;
 	struct vcpu_counts vcpu; /* sum of all */
 	struct serial_counts uart;
 	struct i8042_counts i8042;
+	struct vsock_counts vsock;
 	struct blk_counts block; /* of all drives */
-	struct blk_counts drive[METRICS_DRIVES];
+	struct blk_counts drive[METRICS_DEVS];
+	struct metrics_net net; /* of all interfaces */
+	struct metrics_net iface[METRICS_DEVS];
 };
 
-/* Add one drive's counters to those of all: sums, least and greatest. */
-void metrics_line_add_drive(struct blk_counts *all,
-			    const struct blk_counts *one);
+enum metrics_list { METRICS_DRIVES, METRICS_IFACES, METRICS_LISTS };
+
+/* The names of drives, or of interfaces, in their order. */
+struct metrics_names {
+	const char *name[METRICS_DEVS];
+	unsigned int n;
+};
+
+/*
+ * Compute what counts all drives and all interfaces from the lists: sums, least
+ * and greatest. names has METRICS_LISTS items.
+ */
+void metrics_line_sum(struct metrics_counters *m,
+		      const struct metrics_names *names);
 
 /*
  * Write the line for *now with its newline; what counts growth is taken against
- * *prev. ids names the drives in order. Returns the length, or 0 if the line
- * does not fit into size bytes.
+ * *prev. Returns the length, or 0 if the line does not fit into size bytes.
  */
 size_t metrics_line_print(char *buf, size_t size, uint64_t time_ms,
 			  const struct metrics_counters *now,
 			  const struct metrics_counters *prev,
-			  const char *const *ids, unsigned int n_drives);
+			  const struct metrics_names *names);
 
 #endif

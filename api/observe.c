@@ -83,24 +83,16 @@ static void logger_done(struct job *j)
 {
 	struct api *a = api_of_job(j);
 
-	body_logger_exit(&a->call.logger);
+	schema_exit(&body_logger_schema, &a->call.logger);
 	api_done(a, a->call.ret, "Logger error: ", &a->call.err);
 }
 
 void api_put_logger(struct api *a, struct call *c)
 {
-	struct metrics_pair *count = &a->metrics->api.put.logger;
-
-	count->count++;
-	if (body_logger_parse(&c->logger, c->req->body, c->req->body_len,
-			      &c->err) < 0) {
-		count->fails++;
-		api_fault(a, "%s", c->err.text);
-	} else if (api_before_start(a)) {
-		api_run_job(a, logger_work, logger_done);
-	} else {
-		body_logger_exit(&c->logger);
-	}
+	if (api_parse(a, &a->metrics->api.put.logger, &body_logger_schema,
+		      &c->logger, sizeof(c->logger)))
+		api_run_early(a, &body_logger_schema, &c->logger, logger_work,
+			      logger_done);
 }
 
 /* ---- PUT /metrics ---- */
@@ -117,43 +109,31 @@ static void metrics_done(struct job *j)
 {
 	struct api *a = api_of_job(j);
 
-	body_metrics_exit(&a->call.metrics);
+	schema_exit(&body_metrics_schema, &a->call.metrics);
 	api_done(a, a->call.ret, "Metrics error: ", &a->call.err);
 }
 
 void api_put_metrics(struct api *a, struct call *c)
 {
-	struct metrics_pair *count = &a->metrics->api.put.metrics;
-
-	count->count++;
-	if (body_metrics_parse(&c->metrics, c->req->body, c->req->body_len,
-			       &c->err) < 0) {
-		count->fails++;
-		api_fault(a, "%s", c->err.text);
-	} else if (api_before_start(a)) {
-		api_run_job(a, metrics_work, metrics_done);
-	} else {
-		body_metrics_exit(&c->metrics);
-	}
+	if (api_parse(a, &a->metrics->api.put.metrics, &body_metrics_schema,
+		      &c->metrics, sizeof(c->metrics)))
+		api_run_early(a, &body_metrics_schema, &c->metrics,
+			      metrics_work, metrics_done);
 }
 
 /* ---- PUT /serial: the file is opened at the start, as in Firecracker ---- */
 
 void api_put_serial(struct api *a, struct call *c)
 {
-	struct metrics_pair *count = &a->metrics->api.put.serial;
 	struct body_serial b;
 
-	count->count++;
-	if (body_serial_parse(&b, c->req->body, c->req->body_len, &c->err) <
-	    0) {
-		count->fails++;
-		api_fault(a, "%s", c->err.text);
+	(void)c;
+	if (!api_parse(a, &a->metrics->api.put.serial, &body_serial_schema, &b,
+		       sizeof(b)))
 		return;
-	}
 	if (api_before_start(a)) {
 		config_put_serial(&a->config, &b);
 		api_ok(a);
 	}
-	body_serial_exit(&b);
+	schema_exit(&body_serial_schema, &b);
 }

@@ -14,8 +14,8 @@
 
 #define PAUSE_NS (2 * NS_PER_S)
 
-static void report(struct api *a, const char *action, uint64_t *vmm_us,
-		   uint64_t *api_us)
+void api_took(struct api *a, const char *action, uint64_t *vmm_us,
+	      uint64_t *api_us)
 {
 	uint64_t us = (clock_now_ns() - a->call.start_ns) / NS_PER_US;
 	char line[96];
@@ -56,20 +56,25 @@ void api_drained(struct vm_owner *o)
 	struct metrics_api *m = &a->metrics->api;
 
 	loop_timer_stop(a->loop, &a->pause_timer);
-	report(a, "pause vm", &m->latencies_us.vmm_pause_vm,
-	       &m->latencies_us.pause_vm);
+	api_took(a, "pause vm", &m->latencies_us.vmm_pause_vm,
+		 &m->latencies_us.pause_vm);
 }
 
-static void resume(struct api *a)
+void api_resume(struct api *a)
+{
+	if (a->vm->state != VM_PAUSED)
+		return;
+	virtio_resume_all(a->vm);
+	vm_run(a->vm);
+}
+
+static void resume_vm(struct api *a)
 {
 	struct metrics_api *m = &a->metrics->api;
 
-	if (a->vm->state == VM_PAUSED) {
-		virtio_resume_all(a->vm);
-		vm_run(a->vm);
-	}
-	report(a, "resume vm", &m->latencies_us.vmm_resume_vm,
-	       &m->latencies_us.resume_vm);
+	api_resume(a);
+	api_took(a, "resume vm", &m->latencies_us.vmm_resume_vm,
+		 &m->latencies_us.resume_vm);
 }
 
 static void pause_vm(struct api *a)
@@ -82,17 +87,14 @@ static void pause_vm(struct api *a)
 
 void api_patch_vm(struct api *a, struct call *c)
 {
-	enum body_vm_state state;
+	int state;
 
-	if (body_vm_parse(&state, c->req->body, c->req->body_len, &c->err) <
-	    0) {
-		api_fault(a, "%s", c->err.text);
-		return;
-	}
-	if (!api_after_start(a))
+	(void)c;
+	if (!api_parse(a, NULL, &body_vm_schema, &state, sizeof(state)) ||
+	    !api_after_start(a))
 		return;
 	if (state == BODY_VM_PAUSED)
 		pause_vm(a);
 	else
-		resume(a);
+		resume_vm(a);
 }

@@ -9,14 +9,21 @@
 #include "api/quote.h"
 #include "base/cleanup.h"
 
-void print_text(cJSON *to, const char *name, const struct text *t)
+static cJSON *make_text(const struct text *t)
 {
 	cleanup_free char *quoted = t->s ? quote_json(t->s, t->len) : NULL;
 
-	if (quoted)
-		cJSON_AddRawToObject(to, name, quoted);
-	else
-		cJSON_AddNullToObject(to, name);
+	return quoted ? cJSON_CreateRaw(quoted) : cJSON_CreateNull();
+}
+
+void print_text(cJSON *to, const char *name, const struct text *t)
+{
+	cJSON_AddItemToObject(to, name, make_text(t));
+}
+
+void print_item(cJSON *list, const struct text *t)
+{
+	cJSON_AddItemToArray(list, make_text(t));
 }
 
 void print_u64(cJSON *to, const char *name, uint64_t v)
@@ -70,9 +77,8 @@ static void print_bucket(cJSON *to, const char *name, bool has,
 	print_u64(t, "refill_time", b->refill_time);
 }
 
-cJSON *print_limiter(const struct body_drive *b)
+cJSON *print_limiter(const struct limiter_cfg *l)
 {
-	const struct limiter_cfg *l = &b->rate_limiter;
 	cJSON *t;
 
 	if (!is_on(l->has_bandwidth, &l->bandwidth) &&

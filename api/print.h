@@ -11,18 +11,20 @@
 
 #include <stdint.h>
 
-struct body_drive;
 struct cJSON;
+struct limiter_cfg;
 struct machine_config;
 struct text;
 
 /* Add a string, or null if it was not given. */
 void print_text(struct cJSON *to, const char *name, const struct text *t);
+/* The same for an item of a list. */
+void print_item(struct cJSON *list, const struct text *t);
 void print_u64(struct cJSON *to, const char *name, uint64_t v);
 
 struct cJSON *print_machine(const struct machine_config *m);
 
-/* A drive's rate limiter; null if both buckets are off. */
-struct cJSON *print_limiter(const struct body_drive *b);
+/* A rate limiter; null if both buckets are off. */
+struct cJSON *print_limiter(const struct limiter_cfg *l);
 
 #endif

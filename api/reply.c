@@ -47,7 +47,8 @@ void api_json(struct api *a, struct cJSON *tree)
 	server_reply(&a->server, 200, a->call.deprecated, text, strlen(text));
 }
 
-static void fault(struct api *a, const char *text)
+static void fault(struct api *a, int status, const char *reason,
+		  const char *text)
 {
 	size_t bad;
 	/* A text that was too long for struct err may end in half a letter. */
@@ -57,14 +58,19 @@ static void fault(struct api *a, const char *text)
 	int n = -1;
 
 	log_line(LOG_ERROR, THREAD, __FILE__, __LINE__,
-		 "Received Error. Status code: 400 Bad Request. Message: %s",
-		 text);
+		 "Received Error. Status code: %d %s. Message: %s", status,
+		 reason, text);
 	if (quoted)
 		n = asprintf(&body, "{\"fault_message\":%s}", quoted);
 	if (n < 0)
 		body = NULL;
-	server_reply(&a->server, 400, a->call.deprecated, body,
+	server_reply(&a->server, status, a->call.deprecated, body,
 		     body ? (size_t)n : 0);
+}
+
+void api_too_large(struct api *a, const char *text)
+{
+	fault(a, 413, "Payload Too Large", text);
 }
 
 void api_fault(struct api *a, const char *fmt, ...)
@@ -78,7 +84,8 @@ void api_fault(struct api *a, const char *fmt, ...)
 	va_end(ap);
 	if (n < 0)
 		text = NULL;
-	fault(a, text ? text : "Out of memory (os error 12)");
+	fault(a, 400, "Bad Request",
+	      text ? text : "Out of memory (os error 12)");
 }
 
 void api_done(struct api *a, int ret, const char *prefix, const struct err *e)
@@ -117,4 +124,13 @@ void api_run_job(struct api *a, void (*work)(struct job *j),
 {
 	a->call.job = (struct job){.work = work, .done = done};
 	worker_submit(a->worker, &a->call.job);
+}
+
+void api_run_early(struct api *a, const struct schema *s, void *body,
+		   void (*work)(struct job *j), void (*done)(struct job *j))
+{
+	if (api_before_start(a))
+		api_run_job(a, work, done);
+	else
+		schema_exit(s, body);
 }

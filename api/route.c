@@ -3,6 +3,7 @@
  * route.c: from a request to its handler. The first part of the path selects
  * the resource; what is wrong with every request is said here.
  */
+#include <ctype.h>
 #include <string.h>
 
 #include "api/endpoints.h"
@@ -41,13 +42,74 @@ static const struct route routes[] = {
 	  [HTTP_PATCH] = api_patch_drive,
 	  [HTTP_DELETE] = api_delete_device},
 	 BODY_SHOWN},
+	{"network-interfaces",
+	 {[HTTP_PUT] = api_put_net,
+	  [HTTP_PATCH] = api_patch_net,
+	  [HTTP_DELETE] = api_delete_device},
+	 BODY_SHOWN},
+	{"vsock", {[HTTP_PUT] = api_put_vsock}, BODY_SHOWN},
 	{"logger", {[HTTP_PUT] = api_put_logger}, BODY_SHOWN},
 	{"metrics", {[HTTP_PUT] = api_put_metrics}, BODY_SHOWN},
 	{"serial", {[HTTP_PUT] = api_put_serial}, BODY_SHOWN},
 	{"actions", {[HTTP_PUT] = api_put_action}, BODY_SHOWN},
-	/* No handlers yet; but what is secret there is not logged either. */
-	{"mmds", {NULL}, BODY_HIDDEN},
+	{"snapshot", {[HTTP_PUT] = api_put_snapshot}, BODY_SHOWN},
+	{"mmds",
+	 {[HTTP_GET] = api_get_mmds,
+	  [HTTP_PUT] = api_put_mmds,
+	  [HTTP_PATCH] = api_patch_mmds},
+	 BODY_HIDDEN},
 };
+
+bool api_check_id(struct api *a, struct metrics_pair *count)
+{
+	const struct token *t = &a->call.token[1];
+	const char *fault = NULL;
+
+	if (!t->text || t->len == 0)
+		fault = "The ID cannot be empty.";
+	for (size_t i = 0; !fault && i < t->len; i++) {
+		if (!isalnum((unsigned char)t->text[i]) && t->text[i] != '_')
+			fault = "API Resource IDs can only contain "
+				"alphanumeric characters and underscores.";
+	}
+	if (!fault)
+		return true;
+	if (count) {
+		count->count++;
+		count->fails++;
+	}
+	api_fault(a, "%s", fault);
+	return false;
+}
+
+bool api_same_id(const struct call *c, const struct text *id)
+{
+	const struct token *t = &c->token[1];
+
+	return id->len == t->len && !memcmp(id->s, t->text, t->len);
+}
+
+bool api_parse(struct api *a, struct metrics_pair *count,
+	       const struct schema *s, void *to, size_t to_bytes)
+{
+	const struct http_request *r = a->call.req;
+	struct err e;
+	int ret = body_parse(s, r->body, r->body_len, to, to_bytes, &e);
+
+	if (count) {
+		count->count++;
+		count->fails += ret < 0;
+	}
+	if (ret < 0)
+		api_fault(a, "%s", e.text);
+	return ret == 0;
+}
+
+void api_deprecated(struct api *a)
+{
+	a->metrics->api.deprecated_calls++;
+	a->call.deprecated = true;
+}
 
 bool token_is(const struct token *t, const char *s)
 {

@@ -99,6 +99,11 @@ void text_exit(struct text *x)
 	*x = (struct text){0};
 }
 
+bool text_equal(const struct text *a, const struct text *b)
+{
+	return a->len == b->len && !memcmp(a->s, b->s, a->len);
+}
+
 static int fill_bool(struct walk *w, const struct json_tok *t, void *to)
 {
 	if (t->kind != JSON_TRUE && t->kind != JSON_FALSE)
@@ -190,8 +195,11 @@ static int refused(struct walk *w, const struct field *f,
 
 	if (ret != -EINVAL)
 		return ret;
-	return json_err(w->j, behind(w->j, t->end, !f->name), w->e, "%s",
-			inner.text);
+	return json_err(w->j,
+			f->flags & FIELD_AT_VALUE
+				? t->end
+				: behind(w->j, t->end, !f->name),
+			w->e, "%s", inner.text);
 }
 
 static int fill_parsed(struct walk *w, const struct field *f,

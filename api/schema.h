@@ -56,8 +56,9 @@ enum field_kind {
 
 #define FIELD_REQUIRED	 1U
 #define FIELD_NULLABLE	 2U
-#define FIELD_ADDITIONAL 4U /* accepted, but never named in messages */
-#define FIELD_GIVEN	 8U /* `given` is the offset of a bool, see there */
+#define FIELD_ADDITIONAL 4U  /* accepted, but never named in messages */
+#define FIELD_GIVEN	 8U  /* `given` is the offset of a bool, see there */
+#define FIELD_AT_VALUE	 16U /* refused where the value ends, not behind it */
 
 struct variant {
 	const char *name; /* NULL ends the list */
@@ -121,5 +122,8 @@ void schema_exit(const struct schema *s, void *to);
 int text_init(struct text *x, const struct json *j, const struct json_tok *t,
 	      struct err *e);
 void text_exit(struct text *x);
+
+/* Both were given. */
+bool text_equal(const struct text *a, const struct text *b);
 
 #endif

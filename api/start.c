@@ -6,9 +6,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/api.h"
 #include "api/console.h"
+#include "api/limits.h"
 #include "api/observe.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -16,6 +18,8 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "virtio/device.h"
+#include "virtio/net.h"
+#include "virtio/vsock.h"
 
 #define FLUSH_NS (60 * NS_PER_S)
 
@@ -59,6 +63,8 @@ static struct vm_config make_vm_config(struct api *a)
 		.boot_timer = a->args->boot_timer,
 		.start_us = a->start_us,
 		.start_cpu_us = a->start_cpu_us,
+		.saved = a->load ? a->load->saved : NULL,
+		.mem_fd = a->load ? a->load->mem_fd : -1,
 	};
 
 	/* What does not fit 64 bits is refused with everything too large. */
@@ -85,6 +91,75 @@ static int add_drive(struct api *a, unsigned int i, struct err *e)
 	ret = blk_new(&d->blk, a->vm_starting, &cfg, &file, e);
 	if (ret < 0)
 		(void)close(file.fd);
+	else
+		limiter_apply(blk_limiter(d->blk), &d->body.rate_limiter);
+	return ret;
+}
+
+/*
+ * A descriptor at a fixed place, for a device. As with drives, the
+ * configuration keeps its own until the start has worked.
+ */
+static int copy_to(int fd, int to, struct err *e)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy < 0)
+		return err_sys(e, "Failed to copy descriptor %d", fd);
+	return fds_move(copy, to, e);
+}
+
+static int add_net(struct api *a, unsigned int i, struct err *e)
+{
+	struct iface *n = &a->config.iface[i];
+	const struct body_net *b = &n->body;
+	struct net_config cfg = {
+		.has_mac = b->has_guest_mac,
+		.has_mtu = b->has_mtu,
+		.mtu = b->mtu,
+		.mmds = n->mmds ? &a->config.mmds : NULL,
+	};
+	int ret;
+
+	memcpy(cfg.mac, b->guest_mac, sizeof(cfg.mac));
+	/* Beyond the fixed places there is none for a device either. */
+	if (FD_TAP0 + (int)i >= FD_TAP_END)
+		cfg.tap = n->tap;
+	else
+		cfg.tap = copy_to(n->tap, FD_TAP0 + (int)i, e);
+	if (cfg.tap < 0)
+		return err_wrap(e, "Interface '%s': ", b->iface_id.s);
+	ret = net_new(&n->net, a->vm_starting, &cfg, e);
+	if (ret < 0) {
+		if (cfg.tap != n->tap)
+			fds_release(cfg.tap);
+		return ret;
+	}
+	limiter_apply(net_rx_limiter(n->net), &b->rx_rate_limiter);
+	limiter_apply(net_tx_limiter(n->net), &b->tx_rate_limiter);
+	return 0;
+}
+
+static int add_vsock(struct api *a, struct err *e)
+{
+	struct vsock_backend *v = &a->config.vsock;
+	struct vsock_config cfg = {
+		.guest_cid = v->body.guest_cid,
+		.uds_path = v->body.uds_path.s,
+		.max_connections = v->max_connections,
+		.pool_bytes = VSOCK_POOL_BYTES,
+		.worker = a->worker,
+	};
+	int ret;
+
+	if (!v->body.uds_path.s)
+		return 0;
+	cfg.listener = copy_to(v->listener, FD_VSOCK, e);
+	if (cfg.listener < 0)
+		return err_wrap(e, "Vsock: ");
+	ret = vsock_new(&v->vsock, a->vm_starting, &cfg, e);
+	if (ret < 0)
+		fds_release(cfg.listener);
 	return ret;
 }
 
@@ -93,7 +168,7 @@ int start_prepare(struct api *a, struct err *e)
 	struct vm_config cfg;
 	int ret;
 
-	if (a->config.boot.kernel_fd < 0)
+	if (!a->load && a->config.boot.kernel_fd < 0)
 		return err_set(e, -ENOENT,
 			       "Cannot start microvm without kernel "
 			       "configuration.");
@@ -104,7 +179,9 @@ int start_prepare(struct api *a, struct err *e)
 	ret = vm_new(&a->vm_starting, a->loop, &cfg, e);
 	for (unsigned int i = 0; ret == 0 && i < a->config.n_drives; i++)
 		ret = add_drive(a, i, e);
-	return ret;
+	for (unsigned int i = 0; ret == 0 && i < a->config.n_ifaces; i++)
+		ret = add_net(a, i, e);
+	return ret < 0 ? ret : add_vsock(a, e);
 }
 
 static int bind_devs(struct vm *vm, struct err *e)
@@ -150,6 +227,17 @@ static void on_minute(struct loop_timer *t)
 	loop_timer_set(a->loop, t, clock_now_ns() + FLUSH_NS);
 }
 
+static void attach_nets(struct api *a)
+{
+	for (unsigned int i = 0; i < a->config.n_ifaces; i++) {
+		const struct iface *n = &a->config.iface[i];
+
+		(void)metrics_attach_net(
+			a->metrics, n->body.iface_id.s, net_counts(n->net),
+			net_rx_limiter(n->net), net_tx_limiter(n->net));
+	}
+}
+
 static void attach_metrics(struct api *a)
 {
 	struct metrics *m = a->metrics;
@@ -163,6 +251,9 @@ static void attach_metrics(struct api *a)
 		(void)metrics_attach_drive(m,
 					   a->config.drive[i].body.drive_id.s,
 					   blk_counts(a->config.drive[i].blk));
+	attach_nets(a);
+	if (a->config.vsock.vsock)
+		metrics_attach_vsock(m, vsock_counts(a->config.vsock.vsock));
 	(void)metrics_flush(m);
 	a->flush_timer.fn = on_minute;
 	loop_timer_set(a->loop, &a->flush_timer, clock_now_ns() + FLUSH_NS);
@@ -193,12 +284,21 @@ void start_finish(struct api *a)
 		virtio_listen(vm->dev[i]);
 	for (unsigned int i = 0; i < a->config.n_drives; i++)
 		fd_close(&a->config.drive[i].file.blk.fd);
+	for (unsigned int i = 0; i < a->config.n_ifaces; i++)
+		fd_close(&a->config.iface[i].tap);
+	fd_close(&a->config.vsock.listener);
+	if (!config_has_mmds(&a->config))
+		mmds_store_exit(&a->config.mmds.store);
 	limit_serial(a);
 	console_open_input();
 	serial_connect(&vm->serial, STDIN_FILENO,
 		       to_file ? FD_SERIAL : STDOUT_FILENO);
-	log_info("Artificially kick devices");
-	vm_run(vm);
+	if (a->load) {
+		vm->state = VM_PAUSED;
+	} else {
+		log_info("Artificially kick devices");
+		vm_run(vm);
+	}
 	attach_metrics(a);
 }
 
@@ -208,6 +308,12 @@ void start_failed(struct api *a)
 		blk_free(a->config.drive[i].blk);
 		a->config.drive[i].blk = NULL;
 	}
+	for (unsigned int i = 0; i < a->config.n_ifaces; i++) {
+		net_free(a->config.iface[i].net);
+		a->config.iface[i].net = NULL;
+	}
+	vsock_free(a->config.vsock.vsock);
+	a->config.vsock.vsock = NULL;
 	vm_free(a->vm_starting);
 	a->vm_starting = NULL;
 }

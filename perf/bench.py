@@ -19,7 +19,8 @@ import time
 
 import bench_page
 import bench_run
-from bench_run import DRIVE_JOBS, Failed, Floor, Monitor, Qemu, drive_measure
+from bench_run import (DRIVE_JOBS, LIMITS, Failed, Floor, Monitor, Qemu,
+                       drive_measure, limit_per_s)
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FEW = 5                 # what hardly varies is taken in every FEWth round
@@ -41,6 +42,10 @@ for JOB in DRIVE_JOBS:
     MEASURES[drive_measure(JOB, "bytes")] = (NAME, "MiB/s", 1 / (1 << 20))
 MEASURES["polled"] = ("read 128 KiB, depth 32, 1 segment, guest polls",
                       "MiB/s", 1 / (1 << 20))
+MEASURES["limit bytes"] = ("reads for 10 s under a limit of bytes", "MiB/s",
+                           1 / (1 << 20))
+MEASURES["limit ops"] = ("reads for 10 s under a limit of requests",
+                         "1000/s", 1e-3)
 
 
 def verdict(text, held):
@@ -67,6 +72,10 @@ def target(measure, median):
         floor = median[measure]["floor"]
         return verdict(f">= 80 % of floor (is {100 * ours / floor:.0f} %)",
                        ours >= 0.8 * floor)
+    if measure in LIMITS:
+        n = limit_per_s(measure) * MEASURES[measure][2]
+        return verdict(f"N = {n:g} (is {100 * ours / n:.2f} %) within 1 %",
+                       0.99 * n <= ours <= 1.01 * n)
     return ""
 
 
@@ -152,6 +161,8 @@ def measure_all(subjects, rounds):
         methods = ["byte", "api", "start", "drive", "polled"]
         if i % FEW == 0:
             methods += ["calls", "memory"]
+        if i == 0:
+            methods.append("limited")
         bench_run.one_round(subjects, i, methods, samples)
     progress(rounds, f"{rounds}\n")
     return {m: {s: [x * MEASURES[m][2] for x in v] for s, v in by.items()}
@@ -162,7 +173,7 @@ def write_page(path, intro, head, rows, samples):
     """Plots of what varies."""
     plots = [(title, unit, {s: sorted(v) for s, v in samples[m].items()})
              for m, (title, unit, _) in MEASURES.items()
-             if m in samples and m not in ("calls", "memory")]
+             if m in samples and m not in ("calls", "memory", *LIMITS)]
     with open(path, "w", encoding="utf-8") as f:
         f.write(bench_page.page(intro, head, rows, plots))
 

@@ -32,9 +32,22 @@ WARM_UP = "blk=0:bench:read:32:1:131072:64"
 # The same guest without interrupts: what the drive does, whatever an exit costs.
 POLLED_JOB, POLLED_COUNT = ("read", 32, 1, 131072), 2000
 
+# A guest that reads as much as it can for 10 s: (the bucket, its size, the
+# job, what a request costs). N is a size every refill period.
+LIMIT_S, LIMIT_REFILL_MS = 10, 100
+LIMITS = {
+    "limit bytes": ("bandwidth", 10 << 20, "32:1:131072", 131072),
+    "limit ops": ("ops", 200, "32:1:4096", 1),
+}
+
 
 class Failed(Exception):
     """Something did not run."""
+
+
+def limit_per_s(measure):
+    """N: what the limiter of a measure lets pass."""
+    return LIMITS[measure][1] * 1000 / LIMIT_REFILL_MS
 
 
 def drive_measure(job, unit):
@@ -180,8 +193,11 @@ class Guest:
         self.bench = bench
         self.name = name
 
-    def command(self, boot_args, drive=False):
-        """The command line that starts a guest."""
+    def command(self, boot_args, drive=None):
+        """The command line that starts a guest.
+
+        drive: further fields of its drive, or None: it has none.
+        """
         raise NotImplementedError
 
     def byte(self):
@@ -207,22 +223,21 @@ class Guest:
 
     def memory(self):
         """Private memory once the guest is up."""
-        return self.run("nano.run=hello", False,
+        return self.run("nano.run=hello", None,
                         lambda p, _: {"memory": private_kib(p.pid)})
 
     def drive(self):
         """All drive jobs in one guest."""
         orders = " ".join("nano.run=" + o for o in
                           (WARM_UP, *drive_orders()))
-        return self.run(orders, True, lambda _, out: parse_drive(out))
-
+        return self.run(orders, {}, lambda _, out: parse_drive(out))
 
     def polled(self):
         """Sequential reads by a guest that polls for completions."""
         op, depth, segs, size = POLLED_JOB
         orders = (f"nano.poll nano.run={WARM_UP} nano.run=blk=0:bench:{op}:"
                   f"{depth}:{segs}:{size}:{POLLED_COUNT}")
-        out = self.run(orders, True, lambda _, text: text)
+        out = self.run(orders, {}, lambda _, text: text)
         m = re.search(rf" n={POLLED_COUNT} ns=(\d+)", out)
         if not m:
             raise Failed("nano did not finish its polled job:\n" + out)
@@ -237,19 +252,36 @@ class Monitor(Guest):
         self.path = path
         self.socket = bench.file(f"{name}.sock")
 
-    def command(self, boot_args, drive=False):
+    def command(self, boot_args, drive=None):
         config = {
             "boot-source": {"kernel_image_path": self.bench.program["nano"],
                             "boot_args": boot_args},
             "machine-config": {"vcpu_count": 1, "mem_size_mib": MEM_MIB},
             "drives": [{"drive_id": "disk", "path_on_host": self.bench.disk,
                         "is_root_device": False, "is_read_only": False,
-                        "io_engine": "Async"}] if drive else [],
+                        "io_engine": "Async", **drive}]
+            if drive is not None else [],
         }
         path = self.bench.file(f"{self.name}.json")
         with open(path, "w", encoding="ascii") as f:
             json.dump(config, f)
         return [self.path, "--no-api", "--config-file", path]
+
+    def limited(self):
+        """What limiters really let pass, when their buckets are spent."""
+        result = {}
+        for measure, (name, size, job, cost) in LIMITS.items():
+            orders = " ".join(f"nano.run=blk=0:bench:read:{job}:{end}"
+                              for end in (2 * size // cost, f"{LIMIT_S}s"))
+            limiter = {name: {"size": size, "refill_time": LIMIT_REFILL_MS}}
+            out = self.run(orders, {"rate_limiter": limiter},
+                           lambda _, text: text)
+            runs = re.findall(r"nano: bench .* n=(\d+) ns=(\d+)", out)
+            if len(runs) != 2:
+                raise Failed("nano did not finish its limited job:\n" + out)
+            n, took_ns = map(int, runs[1])
+            result[measure] = n * cost * 1e9 / took_ns
+        return result
 
     def with_socket(self, mode, *args):
         """A stopwatch run that talks to the API."""
@@ -275,7 +307,7 @@ class Qemu(Guest):
         super().__init__(bench, "qemu")
         self.path = path
 
-    def command(self, boot_args, drive=False):
+    def command(self, boot_args, drive=None):
         args = [self.path, "-M", "microvm,acpi=off,pit=on,pic=on,rtc=off",
                 "-accel", "kvm", "-cpu", "host", "-m", str(MEM_MIB),
                 "-nodefaults", "-no-user-config", "-display", "none",
@@ -283,7 +315,7 @@ class Qemu(Guest):
                 "-global", "virtio-mmio.force-legacy=false",
                 "-kernel", self.bench.program["nano_pvh"],
                 "-append", boot_args]
-        if drive:
+        if drive is not None:
             # The kernel closes the files of a ring some time after the end.
             args += ["-drive", f"id=disk,file={self.bench.disk},format=raw,"
                      "if=none,aio=io_uring,cache=writeback,file.locking=off",

@@ -10,4 +10,5 @@ test -d /sys/module/kvm_pvm || exit 0
 
 echo "pvm_compat noxsave" \
 	"clearcpuid=popcnt,cx16,rdrand,rdseed,smap,invpcid,fsgsbase,pcid,umip,clflushopt,clwb,movbe,erms,fsrm" \
-	"tsc=reliable no_timer_check lpj=4000000"
+	"tsc=reliable no_timer_check lpj=4000000" \
+	"GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-AVX512VL,-AVX512BW,-ERMS"

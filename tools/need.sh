@@ -11,18 +11,18 @@ set -eu
 group() {
 	case $1 in
 	@build) echo gcc make libc6-dev liburing-dev libcjson-dev libsodium-dev \
-		dpkg-dev ;;
+		libcap-ng-dev dpkg-dev ;;
 	@test) echo gcc make libc6-dev liburing-dev libcjson-dev libsodium-dev \
-		libcmocka-dev libseccomp-dev iproute2 python3 binutils curl e2fsprogs \
+		libcmocka-dev libseccomp-dev libcap-ng-dev iproute2 python3 binutils curl e2fsprogs \
 		mount util-linux ;;
 	@check) echo gcc libc6-dev git clang-tidy clang-format cppcheck \
 		liburing-dev libseccomp-dev libcjson-dev libcmocka-dev \
-		libsodium-dev ;;
+		libsodium-dev libcap-ng-dev ;;
 	@fuzz) echo clang libclang-rt-dev liburing-dev libcjson-dev \
 		libsodium-dev ;;
 	@demo) echo curl e2fsprogs ;;
 	@linux) echo gcc libc6-dev make musl-tools flex bison bc libelf-dev \
-		libssl-dev zstd cpio xz-utils dpkg-dev e2fsprogs ;;
+		libssl-dev zstd cpio xz-utils dpkg-dev e2fsprogs busybox-static ;;
 	*) echo "$0: no group $1" >&2; exit 2 ;;
 	esac
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * body_check.h: what the tests of bodies share. fn is any parse function, b the
- * address of its struct.
+ * body_check.h: what the tests of bodies share. s is a table, b the address of
+ * its struct; fn is a function that parses in its place.
  */
 #ifndef TESTS_API_BODY_CHECK_H
 #define TESTS_API_BODY_CHECK_H
@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "api/body.h"
 #include "base/err.h"
 
 #define PREFIX \
@@ -25,18 +26,32 @@
 	"`io_engine`, `socket`"
 #define DRIVE "{\"drive_id\":\"d\",\"is_root_device\":false,"
 
-#define assert_parses(fn, b, json)                           \
+#define assert_taken(parse, json)                            \
 	do {                                                 \
 		struct err e_ = {0};                         \
-		if (fn((b), (json), strlen(json), &e_))      \
+		if (parse)                                   \
 			fail_msg("%s: %s", (json), e_.text); \
 	} while (0)
 
-#define assert_refused(fn, b, json, want)                                      \
-	do {                                                                   \
-		struct err e_ = {0};                                           \
-		assert_int_equal(fn((b), (json), strlen(json), &e_), -EINVAL); \
-		assert_string_equal(e_.text, (want));                          \
+#define assert_refused_as(parse, want)                \
+	do {                                          \
+		struct err e_ = {0};                  \
+		assert_int_equal(parse, -EINVAL);     \
+		assert_string_equal(e_.text, (want)); \
 	} while (0)
+
+#define assert_fn_parses(fn, b, json) \
+	assert_taken(fn((b), (json), strlen(json), &e_), json)
+#define assert_fn_refuses(fn, b, json, want) \
+	assert_refused_as(fn((b), (json), strlen(json), &e_), want)
+
+#define assert_parses(s, b, json)                                              \
+	assert_taken(                                                          \
+		body_parse((s), (json), strlen(json), (b), sizeof(*(b)), &e_), \
+		json)
+#define assert_refused(s, b, json, want)                                       \
+	assert_refused_as(                                                     \
+		body_parse((s), (json), strlen(json), (b), sizeof(*(b)), &e_), \
+		want)
 
 #endif

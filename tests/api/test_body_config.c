@@ -6,6 +6,12 @@
 
 #define KERNEL "\"boot-source\":{\"kernel_image_path\":\"k\"}"
 
+static int parse(struct body_config *b, const char *text, size_t len,
+		 struct err *e)
+{
+	return schema_parse(&body_config_schema, text, len, b, sizeof(*b), e);
+}
+
 static void config_takes_every_section(void **state)
 {
 	static const char text[] =
@@ -13,13 +19,17 @@ static void config_takes_every_section(void **state)
 		"\"machine-config\":{\"vcpu_count\":2,\"mem_size_mib\":16},"
 		"\"cpu-config\":{\"kvm_capabilities\":[\"1\"]},"
 		"\"logger\":{\"log_path\":\"l\"},"
-		"\"metrics\":{\"metrics_path\":\"m\"},\"vsock\":{\"a\":1},"
-		"\"network-interfaces\":[{}],\"mmds-config\":{},"
+		"\"metrics\":{\"metrics_path\":\"m\"},"
+		"\"vsock\":{\"guest_cid\":3,\"uds_path\":\"v\"},"
+		"\"network-interfaces\":[{\"iface_id\":\"n\","
+		"\"host_dev_name\":\"t\"}],"
+		"\"mmds-config\":{\"network_interfaces\":[\"n\"]},"
+		"\"pmem\":[{\"a\":1}],\"entropy\":{},"
 		"\"serial\":3,\"foo\":[1]}\n";
 	struct body_config b;
 
 	(void)state;
-	assert_parses(body_config_parse, &b, text);
+	assert_fn_parses(parse, &b, text);
 	assert_string_equal(b.boot_source.kernel_image_path.s, "k");
 	assert_int_equal(b.n_drives, 1);
 	assert_string_equal(b.drives[0].path_on_host.s, "p");
@@ -30,13 +40,17 @@ static void config_takes_every_section(void **state)
 	assert_int_equal(b.cpu.inline_template.n_cap, 1);
 	assert_string_equal(b.logger.log_path.s, "l");
 	assert_string_equal(b.metrics.metrics_path.s, "m");
-	assert_memory_equal(text + b.vsock.at, "{\"a\":1},", 8);
-	assert_int_equal(b.network_interfaces.len, 4);
-	assert_false(b.network_interfaces.empty);
-	assert_true(b.mmds_config.empty);
+	assert_true(b.has_vsock && b.has_mmds);
+	assert_string_equal(b.vsock.uds_path.s, "v");
+	assert_int_equal(b.n_nets, 1);
+	assert_string_equal(b.nets[0].host_dev_name.s, "t");
+	assert_string_equal(b.mmds.network_interfaces[0].s, "n");
+	assert_memory_equal(text + b.pmem.at, "[{\"a\":1}],", 10);
+	assert_false(b.pmem.empty);
+	assert_true(b.entropy.empty);
 	assert_int_equal(b.balloon.len, 0);
-	body_config_exit(&b);
-	body_config_exit(&b);
+	schema_exit(&body_config_schema, &b);
+	schema_exit(&body_config_schema, &b);
 }
 
 static void config_sections_may_be_null(void **state)
@@ -44,20 +58,20 @@ static void config_sections_may_be_null(void **state)
 	struct body_config b;
 
 	(void)state;
-	assert_parses(body_config_parse, &b,
-		      "{" KERNEL ",\"drives\":[],\"machine-config\":null,"
-		      "\"vsock\":null,\"logger\":null,\"metrics\":null,"
-		      "\"mmds-config\":null,\"cpu-config\":null,"
-		      "\"balloon\":null,\"entropy\":null,"
-		      "\"memory-hotplug\":null}");
+	assert_fn_parses(parse, &b,
+			 "{" KERNEL ",\"drives\":[],\"machine-config\":null,"
+			 "\"vsock\":null,\"logger\":null,\"metrics\":null,"
+			 "\"mmds-config\":null,\"cpu-config\":null,"
+			 "\"balloon\":null,\"entropy\":null,"
+			 "\"memory-hotplug\":null}");
 	assert_false(b.has_machine || b.has_cpu || b.has_logger ||
 		     b.has_metrics);
-	assert_int_equal(b.vsock.len, 0);
-	body_config_exit(&b);
-	assert_parses(body_config_parse, &b,
-		      "{" KERNEL ",\"drives\":[],\"cpu-config\":\"c\"}");
+	assert_false(b.has_vsock || b.has_mmds);
+	schema_exit(&body_config_schema, &b);
+	assert_fn_parses(parse, &b,
+			 "{" KERNEL ",\"drives\":[],\"cpu-config\":\"c\"}");
 	assert_string_equal(b.cpu.path.s, "c");
-	body_config_exit(&b);
+	schema_exit(&body_config_schema, &b);
 }
 
 static void config_errors_are_firecrackers(void **state)
@@ -96,8 +110,7 @@ static void config_errors_are_firecrackers(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-		assert_refused(body_config_parse, &b, cases[i].text,
-			       cases[i].want);
+		assert_fn_refuses(parse, &b, cases[i].text, cases[i].want);
 }
 
 int main(void)

@@ -20,7 +20,7 @@ static void cpu_templates_are_read(void **state)
 	struct cpu_template t;
 
 	(void)state;
-	assert_parses(body_cpu_parse, &t, text);
+	assert_fn_parses(body_cpu_parse, &t, text);
 	assert_int_equal(t.n_cap, 2);
 	assert_true(t.cap[0].cap == 171 && !t.cap[0].remove);
 	assert_true(t.cap[1].cap == 172 && t.cap[1].remove);
@@ -38,7 +38,7 @@ static void cpu_templates_are_read(void **state)
 	assert_true(t.msr[0].value.filter == ((uint64_t)1 << 63 | 1));
 	assert_true(t.msr[0].value.bits == (uint64_t)1 << 63);
 	cpu_template_exit(&t);
-	assert_parses(body_cpu_parse, &t, "{}");
+	assert_fn_parses(body_cpu_parse, &t, "{}");
 	assert_int_equal(t.n_cap + t.n_cpuid + t.n_msr, 0);
 	cpu_template_exit(&t);
 }
@@ -102,11 +102,11 @@ static void cpu_template_errors_are_firecrackers(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-		assert_refused(body_cpu_parse, &t, cases[i].text,
-			       cases[i].want);
-	assert_refused(body_cpu_file_parse, &t, "3",
-		       "invalid type: integer `3`, expected struct "
-		       "CustomCpuTemplate at line 1 column 1");
+		assert_fn_refuses(body_cpu_parse, &t, cases[i].text,
+				  cases[i].want);
+	assert_fn_refuses(body_cpu_file_parse, &t, "3",
+			  "invalid type: integer `3`, expected struct "
+			  "CustomCpuTemplate at line 1 column 1");
 }
 
 int main(void)

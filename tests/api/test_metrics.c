@@ -14,8 +14,12 @@
 #include <cmocka.h>
 
 #include "base/num.h"
+#include "virtio/limiter.h"
 
-/* The keys of Firecracker 1.16.1 with one drive "d", in its order: pieces. */
+/*
+ * The keys of Firecracker 1.16.1 with a drive "d" and an interface "n", in its
+ * order: pieces.
+ */
 static const char *const shape_1_16_1[] = {
 	"{utc_timestamp_ms ",
 	"api_server{process_startup_time_us process_startup_time_cpu_us} ",
@@ -52,6 +56,16 @@ static const char *const shape_1_16_1[] = {
 	"mmds{rx_accepted rx_accepted_err rx_accepted_unusual rx_bad_eth ",
 	"rx_invalid_token rx_no_token rx_count tx_bytes tx_count tx_errors ",
 	"tx_frames connections_created connections_destroyed} ",
+	"net_n{activate_fails cfg_fails mac_address_updates ",
+	"no_rx_avail_buffer no_tx_avail_buffer event_fails ",
+	"rx_queue_event_count rx_event_rate_limiter_count ",
+	"rx_rate_limiter_throttled rx_tap_event_count rx_bytes_count ",
+	"rx_packets_count rx_fails rx_count tap_read_fails tap_write_fails ",
+	"tap_write_agg{min_us max_us sum_us} tx_bytes_count ",
+	"tx_malformed_frames tx_fails tx_count tx_packets_count ",
+	"tx_queue_event_count tx_rate_limiter_event_count ",
+	"tx_rate_limiter_throttled tx_spoofed_mac_count ",
+	"tx_remaining_reqs_count} ",
 	"net{activate_fails cfg_fails mac_address_updates ",
 	"no_rx_avail_buffer no_tx_avail_buffer event_fails ",
 	"rx_queue_event_count rx_event_rate_limiter_count ",
@@ -176,7 +190,9 @@ static void print_shape(FILE *out, const cJSON *json)
 static void line_has_firecrackers_keys_in_its_order(void **state)
 {
 	struct fixture *f = *state;
+	struct limiter limiter = {0};
 	struct blk_counts c = {0};
+	struct net_counts n = {0};
 	char *shape = NULL;
 	const char *at;
 	size_t size;
@@ -185,6 +201,8 @@ static void line_has_firecrackers_keys_in_its_order(void **state)
 
 	assert_non_null(out);
 	assert_int_equal(metrics_attach_drive(&f->m, "d", &c), 0);
+	assert_int_equal(metrics_attach_net(&f->m, "n", &n, &limiter, &limiter),
+			 0);
 	assert_int_equal(metrics_flush(&f->m), 0);
 	json = read_line(f);
 	print_shape(out, json);
@@ -223,20 +241,22 @@ static void every_counter_stands_in_the_line_once(void **state)
 	enum { N = sizeof(now) / sizeof(uint64_t) };
 	static unsigned int seen[N];
 	uint64_t *values = (uint64_t *)(void *)&now;
-	const char *ids[METRICS_DRIVES];
-	char names[METRICS_DRIVES][8];
+	struct metrics_names names[METRICS_LISTS];
+	char text[METRICS_DEVS][8];
 	cJSON *json;
 	size_t len;
 
 	(void)state;
 	for (size_t i = 0; i < N; i++)
 		values[i] = 1000 + i;
-	for (size_t i = 0; i < METRICS_DRIVES; i++) {
-		(void)snprintf(names[i], sizeof(names[i]), "%zu", i);
-		ids[i] = names[i];
+	for (size_t i = 0; i < METRICS_DEVS; i++) {
+		(void)snprintf(text[i], sizeof(text[i]), "%zu", i);
+		names[METRICS_DRIVES].name[i] = text[i];
+		names[METRICS_IFACES].name[i] = text[i];
 	}
-	len = metrics_line_print(line, sizeof(line), 1, &now, &prev, ids,
-				 METRICS_DRIVES);
+	names[METRICS_DRIVES].n = METRICS_DEVS;
+	names[METRICS_IFACES].n = METRICS_DEVS;
+	len = metrics_line_print(line, sizeof(line), 1, &now, &prev, names);
 	assert_true(len > 0);
 	json = cJSON_ParseWithLength(line, len);
 	assert_non_null(json);
@@ -333,6 +353,57 @@ static void drives_are_sorted_and_summed(void **state)
 	assert_true(agg->child->valuedouble == 4);
 	assert_true(agg->child->next->valuedouble == 9);
 	assert_true(agg->child->next->next->valuedouble == 5);
+	cJSON_Delete(json);
+}
+
+static void interfaces_are_sorted_and_summed_with_their_limiters(void **state)
+{
+	struct fixture *f = *state;
+	struct limiter rx = {.events = 2, .throttled = 3}, tx = {.events = 4};
+	struct net_counts b = {.rx_bytes = 5, .tap_write_min_us = 9};
+	struct net_counts a = {.rx_bytes = 6, .tap_write_min_us = 7};
+	const cJSON *item;
+	cJSON *json;
+
+	assert_int_equal(metrics_attach_net(&f->m, "b", &b, &rx, &tx), 0);
+	assert_int_equal(metrics_attach_net(&f->m, "a", &a, &tx, &tx), 0);
+	assert_int_equal(metrics_flush(&f->m), 0);
+	json = read_line(f);
+	item = cJSON_GetObjectItemCaseSensitive(json, "net_a");
+	assert_non_null(item);
+	assert_string_equal(item->next->string, "net_b");
+	assert_string_equal(item->next->next->string, "net");
+	assert_value(json, "net_a", "rx_bytes_count", 6);
+	assert_value(json, "net_b", "rx_event_rate_limiter_count", 2);
+	assert_value(json, "net_b", "rx_rate_limiter_throttled", 3);
+	assert_value(json, "net", "rx_bytes_count", 11);
+	assert_value(json, "net", "tx_rate_limiter_event_count", 8);
+	item = cJSON_GetObjectItemCaseSensitive(json, "net");
+	item = cJSON_GetObjectItemCaseSensitive(item, "tap_write_agg");
+	assert_true(item->child->valuedouble == 7);
+	cJSON_Delete(json);
+}
+
+static void vsock_goes_with_its_machine_and_mmds_stays(void **state)
+{
+	struct fixture *f = *state;
+	struct vsock_counts vsock = {.conns_added = 3};
+	struct mmds_counts mmds = {.rx_no_token = 4};
+	cJSON *json;
+
+	metrics_attach_vsock(&f->m, &vsock);
+	metrics_attach_mmds(&f->m, &mmds);
+	assert_int_equal(metrics_flush(&f->m), 0);
+	json = read_line(f);
+	assert_value(json, "vsock", "conns_added", 3);
+	assert_value(json, "mmds", "rx_no_token", 4);
+	cJSON_Delete(json);
+	metrics_detach_all(&f->m);
+	mmds.rx_no_token = 5;
+	assert_int_equal(metrics_flush(&f->m), 0);
+	json = read_line(f);
+	assert_value(json, "vsock", "conns_added", 0);
+	assert_value(json, "mmds", "rx_no_token", 1);
 	cJSON_Delete(json);
 }
 
@@ -484,17 +555,23 @@ static void longest_line_fits(void **state)
 {
 	static struct metrics_counters now, prev;
 	static char line[METRICS_LINE_BYTES];
-	const char *ids[METRICS_DRIVES];
+	struct metrics_names names[METRICS_LISTS];
 	char id[65];
 
 	(void)state;
 	memset(&now, 0xff, sizeof(now));
 	memset(id, 'x', sizeof(id) - 1);
 	id[sizeof(id) - 1] = '\0';
-	for (size_t i = 0; i < METRICS_DRIVES; i++)
-		ids[i] = id;
-	assert_true(metrics_line_print(line, sizeof(line), UINT64_MAX, &now,
-				       &prev, ids, METRICS_DRIVES) > 0);
+	for (size_t i = 0; i < METRICS_DEVS; i++) {
+		names[METRICS_DRIVES].name[i] = id;
+		names[METRICS_IFACES].name[i] = id;
+	}
+	for (unsigned int n = 0; n <= METRICS_DEVS; n++) {
+		names[METRICS_DRIVES].n = n;
+		names[METRICS_IFACES].n = METRICS_DEVS - n;
+		assert_true(metrics_line_print(line, sizeof(line), UINT64_MAX,
+					       &now, &prev, names) > 0);
+	}
 }
 
 static void flush_in_a_flush_gives_up(void **state)
@@ -527,7 +604,7 @@ static void attach_beyond_the_limits_fails(void **state)
 	for (unsigned int i = 0; i < MAX_VCPUS; i++)
 		assert_int_equal(metrics_attach_vcpu(&f->m, &vcpu), 0);
 	assert_int_equal(metrics_attach_vcpu(&f->m, &vcpu), -ENOSPC);
-	for (unsigned int i = 0; i < METRICS_DRIVES; i++)
+	for (unsigned int i = 0; i < METRICS_DEVS; i++)
 		assert_int_equal(metrics_attach_drive(&f->m, "x", &c), 0);
 	assert_int_equal(metrics_attach_drive(&f->m, "x", &c), -ENOSPC);
 }
@@ -542,6 +619,8 @@ int main(void)
 		TEST(counters_stand_under_their_names),
 		TEST(counts_are_growth_and_times_are_not),
 		TEST(drives_are_sorted_and_summed),
+		TEST(interfaces_are_sorted_and_summed_with_their_limiters),
+		TEST(vsock_goes_with_its_machine_and_mmds_stays),
 		TEST(drive_attached_later_keeps_growth_apart),
 		TEST(machine_that_went_away_leaves_no_trace),
 		TEST(lost_line_is_counted_and_its_counts_are_not_lost),

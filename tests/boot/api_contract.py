@@ -36,7 +36,9 @@ def _():
              "vm/config": "GET PATCH", "machine-config": "GET PUT PATCH",
              "boot-source": "PUT", "cpu-config": "PUT", "logger": "PUT",
              "metrics": "PUT", "serial": "PUT", "actions": "PUT",
-             "drives/d": "PUT PATCH DELETE", "foo": "", "balloon": "",
+             "drives/d": "PUT PATCH DELETE", "vsock": "PUT",
+             "network-interfaces/n": "PUT PATCH DELETE",
+             "mmds": "GET PUT PATCH", "foo": "", "balloon": "",
              "entropy": "", "pmem/p": "", "hotplug/memory": "", "version/x":
              "GET"}
     with Monitor() as m:

@@ -157,6 +157,7 @@ class Monitor:
         self.cwd = self.folder.name
         self.args = [*(["--api-sock", "api.sock"] if api else []), *args]
         self.api = api
+        self.before_exec = as_from_a_terminal
         self.stdout = stdout
         self.process = None
         self.client = None
@@ -200,7 +201,7 @@ class Monitor:
             self.process = subprocess.Popen(
                 [*MAYFLY, *self.args], cwd=self.cwd,
                 stdout=self.stdout or out, stderr=err,
-                stdin=subprocess.DEVNULL, preexec_fn=as_from_a_terminal)
+                stdin=subprocess.DEVNULL, preexec_fn=self.before_exec)
         if self.api:
             wait_for(self._listens, "the socket")
 

@@ -12,6 +12,7 @@ import monitor
 import nano_console
 import nano_control
 import nano_drive
+import nano_limit
 import nano_machine
 import nano_stuck
 
@@ -19,8 +20,8 @@ import nano_stuck
 def main():
     """All of them."""
     return monitor.main(nano_machine.TESTS + nano_drive.TESTS +
-                        nano_console.TESTS + nano_control.TESTS +
-                        nano_stuck.TESTS)
+                        nano_limit.TESTS + nano_console.TESTS +
+                        nano_control.TESTS + nano_stuck.TESTS)
 
 
 if __name__ == "__main__":

@@ -294,10 +294,11 @@ def _():
             (["--api-sock", "used"], 1, "RunWithApiError error: Failed to "
              "open the API socket at: used. Check that it is not already "
              "used."),
-            (["--metadata", "used"], 1, None),
+            (["--metadata", "none"], -6, None),
+            (["--metadata", "bad", "--api-sock", "s"], -6, None),
             (["--seccomp-filter", "used"], 1, None)):
         with Monitor(*args, api=False, started=False,
-                     files={"used": b"{}"}) as m:
+                     files={"used": b"{}", "bad": b"{"}) as m:
             m.start()
             m.ends(code, args)
             if line:

@@ -10,6 +10,7 @@ $CALLWATCH (build/bin/callwatch) and $NANO (build/guest/nano.elf). With UNUSED=1
 rows that no call of a scenario matched are listed, too. Exit code 77: cannot
 run here.
 """
+import contextlib
 import http.client
 import json
 import os
@@ -18,6 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from monitor import Skip
+from netns import NetNs
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -37,6 +41,18 @@ PATIENCE_S = 60
 
 class Failed(Exception):
     """What is wrong."""
+
+
+def no_taps():
+    """Why there can be none here, or None."""
+    try:
+        with NetNs():
+            return None
+    except Skip as e:
+        return str(e)
+
+
+NO_TAPS = no_taps()
 
 
 class Connection(http.client.HTTPConnection):
@@ -155,12 +171,28 @@ def config_file(options=()):
     return w, w.start
 
 
+def connected(w):
+    """Give it network, vsock and metadata; each in more than one way."""
+    w.request("PUT", "/vsock", {"guest_cid": 3, "uds_path": "v.sock"})
+    w.request("PUT", "/vsock", {"guest_cid": 3, "uds_path": "v.sock"})
+    w.request("PUT", "/vsock", {"guest_cid": 3, "uds_path": "w.sock",
+                                "max_connections": 2000})
+    w.request("PUT", "/mmds", {"a": 1})
+    if NO_TAPS:
+        return
+    for tap, status in (("tap0", 204), ("tap0", 204), ("lo", 400)):
+        w.request("PUT", "/network-interfaces/n",
+                  {"iface_id": "n", "host_dev_name": tap}, status)
+    w.request("PUT", "/mmds/config", {"network_interfaces": ["n"]})
+
+
 def api(options=()):
     """API: every endpoint before, while and after the guest is paused."""
     w = Watched(["--api-sock", "api.sock"], options)
 
     def run():
-        w.start()
+        with contextlib.nullcontext() if NO_TAPS else NetNs():
+            w.start()
         w.request("GET", "/version", status=200)
         w.request("PUT", "/logger", {"log_path": "log", "level": "Info"})
         w.request("PUT", "/metrics", {"metrics_path": "m"})
@@ -179,6 +211,7 @@ def api(options=()):
         w.request("PUT", "/drives/x",
                   {"drive_id": "x", "path_on_host": "missing",
                    "is_root_device": False, "is_read_only": False}, 400)
+        connected(w)
         w.request("GET", "/vm/config", status=200)
         w.request("PUT", "/actions", {"action_type": "InstanceStart"})
         said = w.file("serial")
@@ -189,6 +222,11 @@ def api(options=()):
         w.request("PATCH", "/drives/d",
                   {"drive_id": "d", "path_on_host": "missing"}, 400)
         w.request("PATCH", "/drives/d", {"drive_id": "d", "rate_limiter": {}})
+        if not NO_TAPS:
+            w.request("PATCH", "/network-interfaces/n",
+                      {"iface_id": "n", "rx_rate_limiter": {
+                          "ops": {"size": 1, "refill_time": 1}}})
+            w.request("PATCH", "/mmds", {"a": 2})
         w.request("PATCH", "/vm", {"state": "Paused"})
         w.request("GET", "/", status=200)
         w.request("PATCH", "/vm", {"state": "Resumed"})

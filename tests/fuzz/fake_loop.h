@@ -16,19 +16,27 @@
 #include "base/loop.h"
 #include "base/num.h"
 
-#define FAKE_OPS  600
-#define FAKE_DISK 0x4000
+#define FAKE_OPS   600
+#define FAKE_POLLS 64
+#define FAKE_DISK  0x4000
 
-enum fake_kind { FAKE_POLL, FAKE_READ, FAKE_WRITE, FAKE_SYNC, FAKE_SLOT };
+enum fake_kind {
+	FAKE_POLL,
+	FAKE_ACCEPT,
+	FAKE_READ,
+	FAKE_WRITE,
+	FAKE_SYNC,
+	FAKE_SLOT
+};
 
 struct loop {
 	struct io_op *op[FAKE_OPS]; /* active, but not polls */
 	unsigned int n_ops;
-	struct io_op *poll[8];
+	struct io_op *poll[FAKE_POLLS]; /* and accepts */
 	unsigned int n_polls;
 	struct loop_msg *deferred;
 	struct loop_msg **deferred_end;
-	struct loop_timer *timer;
+	struct loop_timer *timer;   /* armed, the last one first */
 	uint8_t disk[2][FAKE_DISK]; /* the old file and the new one */
 	unsigned int used;	    /* which of them is in the slot */
 	bool read_only;
@@ -48,7 +56,9 @@ static inline void fake_start(struct loop *l, struct io_op *op,
 	op->loop = l;
 	op->kind = (uint8_t)kind;
 	op->state = 1;
-	if (kind == FAKE_POLL)
+	if (kind <= FAKE_ACCEPT && l->n_polls == FAKE_POLLS)
+		abort();
+	if (kind <= FAKE_ACCEPT)
 		l->poll[l->n_polls++] = op;
 	else
 		l->op[l->n_ops++] = op;
@@ -111,7 +121,7 @@ static inline void fake_run_deferred(struct loop *l)
 static inline void fake_ring(struct loop *l)
 {
 	for (unsigned int i = 0; i < l->n_polls; i++)
-		if (l->poll[i]->state)
+		if (l->poll[i]->state && l->poll[i]->kind == FAKE_POLL)
 			l->poll[i]->done(l->poll[i], 1);
 }
 
@@ -119,9 +129,8 @@ static inline void fake_fire(struct loop *l)
 {
 	struct loop_timer *t = l->timer;
 
-	l->timer = NULL;
 	if (t) {
-		t->armed = false;
+		loop_timer_stop(l, t);
 		t->fn(t);
 	}
 }
@@ -142,46 +151,57 @@ void loop_defer(struct loop *l, struct loop_msg *m)
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t deadline_ns)
 {
+	loop_timer_stop(l, t);
 	t->deadline_ns = deadline_ns;
 	t->armed = true;
+	t->next = l->timer;
 	l->timer = t;
 }
 
 void loop_timer_stop(struct loop *l, struct loop_timer *t)
 {
-	if (t->armed)
-		l->timer = NULL;
+	struct loop_timer **p = &l->timer;
+
+	if (!t->armed)
+		return;
+	while (*p != t)
+		p = &(*p)->next;
+	*p = t->next;
 	t->armed = false;
 }
 
 void loop_poll(struct loop *l, struct io_op *op, int fd, uint32_t events)
 {
-	(void)fd;
-	(void)events;
+	op->fd = fd;
+	op->arg = events;
 	fake_start(l, op, FAKE_POLL);
 }
 
 void loop_accept(struct loop *l, struct io_op *op, int fd)
 {
-	(void)l;
-	(void)op;
-	(void)fd;
-	abort();
+	op->fd = fd;
+	fake_start(l, op, FAKE_ACCEPT);
 }
 
 void loop_recv(struct loop *l, struct io_op *op, int fd, void *buf, size_t len)
 {
+	(void)l;
+	(void)op;
+	(void)fd;
 	(void)buf;
 	(void)len;
-	loop_accept(l, op, fd);
+	abort();
 }
 
 void loop_send(struct loop *l, struct io_op *op, int fd, const void *buf,
 	       size_t len)
 {
+	(void)l;
+	(void)op;
+	(void)fd;
 	(void)buf;
 	(void)len;
-	loop_accept(l, op, fd);
+	abort();
 }
 
 void loop_readv(struct loop *l, struct io_op *op, unsigned int slot,

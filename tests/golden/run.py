@@ -30,7 +30,8 @@ MAYFLY = [os.path.abspath(word) for word in os.environ.get(
     "MAYFLY", os.path.join(TOP, "build/bin/mayfly")).split()]
 GOLDEN = os.path.join(TOP, os.environ.get("MAYFLY_GOLDEN",
                                           "../shared/golden"))
-FAMILIES = ["http", "paths", "bodies", "values", "phase", "cli", "exit"]
+FAMILIES = ["http", "paths", "bodies", "values", "net", "mmds", "phase", "cli",
+            "exit"]
 LISTS = ("excuses.txt", "pending.txt")
 # What is on stderr are the Debug texts of another language.
 IGNORED = "stderr"

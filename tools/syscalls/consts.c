@@ -39,6 +39,9 @@ static const struct {
 	C(FD_KVM),
 	C(FD_PROBE),
 	C(FD_VM),
+	C(FD_VSOCK),
+	C(FD_TAP0),
+	C(FD_TAP_END),
 	C(FD_VCPU0),
 	C(FDS_FIRST),
 	C(FDS_END),
@@ -103,6 +106,7 @@ static const struct {
 	C(TUNSETIFF),
 	C(TUNSETOFFLOAD),
 	C(TUNSETVNETHDRSZ),
+	C(TUNSETVNETLE),
 	/* futex */
 	C(FUTEX_WAIT),
 	C(FUTEX_WAIT_BITSET),
