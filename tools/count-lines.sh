@@ -15,6 +15,11 @@ guest="vmm/bus.c vmm/gmem.c vmm/vcpu.c vmm/serial.c vmm/i8042.c vmm/power.c
 	vmm/boottimer.c vmm/irq.c"
 # shellcheck disable=SC2086,SC2046 # lists of words
 echo "guest-facing: $(count $guest $(git ls-files 'virtio/*.c'))"
+for d in base vmm virtio snapshot api jailer ctl; do
+	# shellcheck disable=SC2046
+	set -- $(git ls-files "$d/*.[ch]")
+	[ $# -eq 0 ] || echo "$d: $(count "$@")"
+done
 # shellcheck disable=SC2046
-echo "all: $(count $(git ls-files 'base/*.[ch]' 'vmm/*.[ch]' 'virtio/*.[ch]' \
-	'api/*.[ch]'))"
+echo "all: $(count $(git ls-files base vmm virtio snapshot api jailer ctl |
+	grep '\.[ch]$'))"

@@ -42,8 +42,7 @@ static void drop(struct net *n)
 	n->counts.rx_fails++;
 }
 
-/* Pop buffers, until there is room for that and for what may come, or no more.
- */
+/* Pop buffers, until there is room for `need` bytes and for the next frame. */
 static int gather(struct net *n, size_t need)
 {
 	struct net_rx *rx = &n->rx;

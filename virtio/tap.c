@@ -12,9 +12,11 @@
 #include "base/err.h"
 #include "virtio/net_impl.h"
 
+_Static_assert(TAP_NAME_BYTES == IFNAMSIZ, "the kernel's");
+
 #define FAILED "Could not create the network device: Open tap device failed: "
 
-static int set_up(int fd, const char *name, struct err *e)
+static int set_up(int fd, char name[IFNAMSIZ], struct err *e)
 {
 	const int hdr_bytes = NET_HDR_BYTES, little_endian = 1;
 	struct ifreq req = {
@@ -42,17 +44,18 @@ static int set_up(int fd, const char *name, struct err *e)
 	if (ioctl(fd, TUNSETVNETHDRSZ, &hdr_bytes) < 0 ||
 	    ioctl(fd, TUNSETVNETLE, &little_endian) < 0)
 		return err_sys(e, FAILED "Error while setting the vnet header");
+	memcpy(name, req.ifr_name, IFNAMSIZ);
 	return 0;
 }
 
-int tap_open(const char *name, size_t len, struct err *e)
+int tap_open(const char *name, size_t len, char actual[TAP_NAME_BYTES],
+	     struct err *e)
 {
-	char terminated[IFNAMSIZ] = {0};
-
-	if (len >= sizeof(terminated))
+	if (len >= TAP_NAME_BYTES)
 		return err_set(e, -EINVAL, FAILED "Invalid interface name");
 	/* A NUL inside ends the name, for the kernel and in the message. */
-	memcpy(terminated, name, len);
+	memset(actual, 0, TAP_NAME_BYTES);
+	memcpy(actual, name, len);
 
 	cleanup_fd int fd =
 		open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -60,7 +63,7 @@ int tap_open(const char *name, size_t len, struct err *e)
 	if (fd < 0)
 		return err_sys(e, FAILED "Couldn't open /dev/net/tun");
 
-	int ret = set_up(fd, terminated, e);
+	int ret = set_up(fd, actual, e);
 
 	return ret < 0 ? ret : fd_steal(&fd);
 }

@@ -14,15 +14,19 @@
 
 struct err;
 
+#define TAP_NAME_BYTES 16 /* with the NUL */
+
 /*
  * Open the TAP of that name: without packet information, with a virtio header
  * of NET_HDR_BYTES, little-endian, non-blocking, close-on-exec. One that does
  * not exist is created where the process may; "" and "tap%d" let the kernel
- * choose a name. name has len bytes and may hold anything. Returns the
+ * choose a name. name has len bytes and may hold anything; actual is what the
+ * interface is called, also cut at a NUL after an error. Returns the
  * descriptor or a negative errno with Firecracker's text (without "Network
  * config error: "), which for one that belongs to somebody else says so.
  */
-int tap_open(const char *name, size_t len, struct err *e);
+int tap_open(const char *name, size_t len, char actual[TAP_NAME_BYTES],
+	     struct err *e);
 
 /*
  * Move one frame, its header first: bytes moved, or a negative errno; -EAGAIN

@@ -277,6 +277,7 @@ static void a_reset_gives_everything_up(void **state)
 	assert_true(net_rx_limiter(f->net)->waiting);
 	start_driver(f, F_ALL & ~F_BIT(MRG_RXBUF));
 	assert_int_equal(fake_mmds.resets, 1);
+	assert_int_equal(counts(f)->rx_fails, 1);
 	assert_false(net_rx_limiter(f->net)->waiting);
 	limiter_set_ops(net_rx_limiter(f->net), 0, 0, 0);
 	for (uint16_t i = 0; i < 8; i++)

@@ -119,6 +119,30 @@ static void a_frame_waits_for_the_buffers_that_it_lacks(void **state)
 	assert_int_equal(counts(f)->rx_fails, 0);
 }
 
+/* Few buffers are held ready then; the rest of it goes through our memory. */
+static void a_large_frame_after_many_small_ones_is_whole(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t seq = 0;
+
+	attach(f, nothing, F_ALL);
+	post_all(f, 1536);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < 500; i++, seq++) {
+			uint16_t from = f->rx.used_idx;
+
+			send_frame(f, seq, 60);
+			(void)expect_frame(f, seq, 60);
+			post_again(f, from, 1536);
+		}
+		assert_true(f->net->rx.n_chains <= 2);
+		send_frame(f, seq, 65535);
+		assert_int_equal(expect_frame(f, seq, 65535), 43);
+		seq++;
+	}
+	assert_int_equal(counts(f)->rx_fails, 0);
+}
+
 /* It could wait for ever, and everything behind it. */
 static void a_frame_larger_than_all_buffers_is_dropped(void **state)
 {
@@ -467,6 +491,7 @@ int main(void)
 		BOTH(a_frame_takes_as_many_buffers_as_it_needs),
 		BOTH(buffers_may_be_cut_anywhere),
 		BOTH(a_frame_waits_for_the_buffers_that_it_lacks),
+		BOTH(a_large_frame_after_many_small_ones_is_whole),
 		BOTH(a_frame_larger_than_all_buffers_is_dropped),
 		BOTH(a_frame_larger_than_a_full_ring_is_dropped),
 		BOTH(a_reset_forgets_how_many_buffers_there_were),

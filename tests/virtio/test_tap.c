@@ -43,7 +43,9 @@
 
 static int open_name(const char *name, struct err *e)
 {
-	return tap_open(name, strlen(name), e);
+	char actual[TAP_NAME_BYTES];
+
+	return tap_open(name, strlen(name), actual, e);
 }
 
 static struct ifreq request(const char *name)
@@ -77,9 +79,10 @@ static void set_up(const char *name, bool up)
 
 static void fails_with(const char *name, size_t len, int code, const char *text)
 {
+	char actual[TAP_NAME_BYTES];
 	struct err e = {0};
 
-	assert_int_equal(tap_open(name, len, &e), code);
+	assert_int_equal(tap_open(name, len, actual, &e), code);
 	assert_string_equal(e.text, text);
 }
 
@@ -115,6 +118,7 @@ static void a_tap_is_as_the_device_needs_it(void **state)
 
 static void names_are_the_kernels(void **state)
 {
+	char actual[TAP_NAME_BYTES];
 	struct err e = {0};
 	struct ifreq r;
 	int fd;
@@ -123,16 +127,19 @@ static void names_are_the_kernels(void **state)
 	fd = open_name("aaaaaaaaaaaaaaa", &e);
 	assert_true(fd >= 0);
 	(void)close(fd);
-	fd = open_name("tap%d", &e);
+	fd = tap_open("tap%d", 5, actual, &e);
 	assert_true(fd >= 0);
 	assert_int_equal(ioctl(fd, TUNGETIFF, &r), 0);
 	assert_string_equal(r.ifr_name, "tap0");
+	assert_string_equal(actual, "tap0");
 	(void)close(fd);
-	fd = tap_open("", 0, &e);
+	fd = tap_open("", 0, actual, &e);
 	assert_true(fd >= 0);
+	assert_string_not_equal(actual, "");
 	(void)close(fd);
-	fd = tap_open("x\0y", 3, &e);
+	fd = tap_open("x\0y", 3, actual, &e);
 	assert_true(fd >= 0);
+	assert_string_equal(actual, "x");
 	assert_int_equal(ioctl(fd, TUNGETIFF, &r), 0);
 	assert_string_equal(r.ifr_name, "x");
 	(void)close(fd);

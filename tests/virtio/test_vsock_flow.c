@@ -510,6 +510,23 @@ static void bad_buffers_need_a_reset(void **state)
 	}
 }
 
+static void a_buffer_with_a_readable_part_needs_a_reset(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	new_vsock(f, 4, VSOCK_POOL_BYTES);
+	bring_up_vsock(f, F_ALL);
+	fd = client(f);
+	say(fd, "CONNECT 1\n");
+	desc(&f->q[RX], 0, RX_GPA, 100, DESC_NEXT, 1);
+	desc(&f->q[RX], 1, RX_GPA + 100, 100, DESC_WRITE, 0);
+	offer(&f->q[RX], 0);
+	kick_queue(f, RX);
+	until(f, needs_reset(f));
+	(void)close(fd);
+}
+
 static void packets_that_are_none_are_answered_rightly(void **state)
 {
 	static const struct {
@@ -584,6 +601,21 @@ static void packets_out_of_place_reset(void **state)
 	}
 }
 
+static void an_answer_before_the_question_ends_it(void **state)
+{
+	struct fixture *f = *state;
+	struct peer p = {.guest_port = 1, .host_port = 1u << 30};
+	int fd;
+
+	new_vsock(f, 4, VSOCK_POOL_BYTES);
+	bring_up_vsock(f, F_ALL);
+	fd = client(f);
+	say(fd, "CONNECT 1\n"); /* there is no buffer for the request */
+	turns(f, 5);
+	tell(f, &p, VSOCK_RESPONSE);
+	refused(f, fd);
+}
+
 static void features_may_be_left_out(void **state)
 {
 	struct fixture *f = *state;
@@ -649,6 +681,46 @@ static void nothing_spins_without_buffers(void **state)
 	}
 	no_packet(f);
 	(void)close(fd);
+}
+
+static bool doorbell_is_wanted(struct fixture *f, int q)
+{
+	if (virtio_has(dev(f), VIRTIO_F_RING_EVENT_IDX))
+		return get16(&f->q[q], USED_GPA + 4 + 8 * QUEUE_SIZE) ==
+		       f->q[q].avail_idx;
+	return get16(&f->q[q], USED_GPA) == 0;
+}
+
+/* A driver rings only when it is asked to. */
+static void doorbells_are_asked_for_when_needed(void **state)
+{
+	struct fixture *f = *state;
+
+	new_vsock(f, 4, VSOCK_POOL_BYTES);
+	for (int i = 0; i < 2; i++) {
+		int fd;
+
+		bring_up_vsock(f,
+			       i ? F_ALL : VIRTIO_FEATURE(VIRTIO_F_VERSION_1));
+		post_rx(f, 0, 0); /* the doorbell of a driver that starts */
+		kick_queue(f, TX);
+		turns(f, 5);
+		assert_true(doorbell_is_wanted(f, TX));
+		fd = client(f);
+		say(fd, "CONNECT 1\n");
+		turns(f, 5);
+		assert_true(doorbell_is_wanted(f, RX));
+		f->rx_bytes = 4096;
+		post_rx(f, 0, 2);
+		packet(f, VSOCK_REQUEST);
+		if (!i)
+			assert_false(doorbell_is_wanted(f, RX));
+		tell(f, &(struct peer){1, f->hdr.src_port, 0, 0}, VSOCK_RST);
+		turns(f, 5);
+		assert_true(doorbell_is_wanted(f, TX));
+		(void)close(fd);
+		reset_vsock(f);
+	}
 }
 
 static void nothing_spins_without_credit(void **state)
@@ -776,10 +848,13 @@ int main(void)
 		BOTH(buffers_may_be_cut_anyhow),
 		BOTH(a_buffer_for_a_header_carries_no_data),
 		BOTH(bad_buffers_need_a_reset),
+		BOTH(a_buffer_with_a_readable_part_needs_a_reset),
 		BOTH(packets_that_are_none_are_answered_rightly),
 		BOTH(packets_out_of_place_reset),
+		BOTH(an_answer_before_the_question_ends_it),
 		BOTH(features_may_be_left_out),
 		BOTH(nothing_spins_without_buffers),
+		BOTH(doorbells_are_asked_for_when_needed),
 		BOTH(nothing_spins_without_credit),
 		BOTH(a_flood_leaves_turns_to_others),
 		BOTH(streams_do_not_mix),

@@ -5,6 +5,9 @@
  */
 #include "tests/virtio/vsock_fixture.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include "base/archive.h"
 
 /* A job of the helper that does not end until the pipe is written to. */
@@ -86,6 +89,7 @@ static void clients_are_refused_until_a_driver_is_back(void **state)
 	attach(f);
 	reset_vsock(f);
 	refused(f, client(f));
+	assert_int_equal(counts(f)->conns_added, 0);
 	start_again(f);
 	(void)close(connect_guest(f, &p, 1));
 }
@@ -193,7 +197,8 @@ static void a_pause_leaves_sockets_unread(void **state)
 {
 	struct fixture *f = *state;
 	struct peer p, q = {.guest_port = 2, .buf_alloc = 1000};
-	int fd, asked, late, unread;
+	int fd, asked, late, unread, waiting;
+	uint64_t cpu_us;
 
 	attach(f);
 	fd = connect_guest(f, &p, 1);
@@ -205,10 +210,14 @@ static void a_pause_leaves_sockets_unread(void **state)
 	say(fd, "while paused");
 	late = client(f);
 	say(late, "CONNECT 3\n");
+	cpu_us = clock_process_cpu_us();
 	turn_for(f, 2500); /* no time passes for the guest */
+	assert_true(clock_process_cpu_us() - cpu_us < 250000);
 	assert_false(used_waits(&f->q[RX]));
 	assert_false(is_closed(asked) || is_closed(late));
 	assert_int_equal(counts(f)->rx_bytes, 0);
+	assert_int_equal(ioctl(late, SIOCOUTQ, &waiting), 0);
+	assert_true(waiting > 0);
 	virtio_resume(dev(f));
 	packet(f, VSOCK_RW);
 	assert_memory_equal(f->data, "while paused", 12);
@@ -346,6 +355,8 @@ static void a_request_is_answered_after_a_transport_reset(void **state)
 	struct fixture *f = *state;
 	struct peer p = {.guest_port = 1, .host_port = 5000};
 	struct peer q = {.guest_port = 2, .host_port = 6000};
+	struct peer r = {.guest_port = 3, .host_port = 5000};
+	struct vsock_hdr seqpacket = header(&r, VSOCK_REQUEST, 0);
 	uint32_t head;
 	int lfd;
 
@@ -355,11 +366,14 @@ static void a_request_is_answered_after_a_transport_reset(void **state)
 	vsock_reset_transport(f->vsock);
 	tell(f, &p, VSOCK_REQUEST);
 	tell(f, &q, VSOCK_REQUEST);
+	seqpacket.type = 2;
+	send_packet(f, &seqpacket, NULL, 0);
 	until(f, take_event(f, &head));
 	no_packet(f);
 	offer_event_again(f, (uint16_t)head);
+	packet_for(f, VSOCK_RST, &r);
 	packet(f, VSOCK_RESPONSE);
-	packet(f, VSOCK_RST);
+	packet_for(f, VSOCK_RST, &q);
 	(void)close(lfd);
 }
 
