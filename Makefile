@@ -142,7 +142,7 @@ TSAN = $(foreach t,base/test_loop base/test_loop_socket base/test_worker \
 	virtio/test_threads_net,build/tsan/tests/$(t))
 BOOT = tests/golden/run.py $(foreach t,http_contract api_contract \
 	start_contract process_contract net_contract contract_epoll nano \
-	nano_epoll nano_net nano_vsock \
+	nano_epoll nano_net nano_vsock nano_mmds \
 	syscalls linux_boot,tests/boot/$(t).py)
 include jailer/rules.mk
 need = @tools/need.sh $(1)
