@@ -139,7 +139,7 @@ include guest/rules.mk guest/linux/rules.mk
 ASAN = build/asan/tests/guest/test_init $(foreach l,$(LAYERS),$(patsubst tests/%.c,build/asan/tests/%,$(wildcard tests/$(l)/test_*.c)))
 TSAN = $(foreach t,base/test_loop base/test_loop_socket base/test_worker \
 	vmm/test_vm vmm/test_probe virtio/test_threads virtio/test_threads_blk \
-	virtio/test_threads_net,build/tsan/tests/$(t))
+	virtio/test_threads_net virtio/test_vsock_reset,build/tsan/tests/$(t))
 BOOT = tests/golden/run.py $(foreach t,http_contract api_contract \
 	start_contract process_contract net_contract contract_epoll nano \
 	nano_epoll nano_net nano_vsock nano_mmds \

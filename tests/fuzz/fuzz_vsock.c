@@ -6,7 +6,6 @@
  */
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -43,7 +42,7 @@ struct state {
 
 static struct {
 	uint64_t now_ns;
-	struct job *jobs[JOBS];
+	struct job *jobs[JOBS + 1];
 	unsigned int n_jobs;
 	struct state *s;
 } world;
@@ -109,12 +108,13 @@ int socket(int domain, int type, int protocol)
 int connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct sockaddr_un a;
-	unsigned int port = 0;
+	unsigned long port;
 
 	(void)fd;
 	check(len == sizeof(a));
 	memcpy(&a, addr, sizeof(a));
-	check(sscanf(a.sun_path, "v_%u", &port) == 1);
+	check(strncmp(a.sun_path, "v_", 2) == 0);
+	port = strtoul(a.sun_path + 2, NULL, 10);
 	errno = port == 1 ? EAGAIN : ECONNREFUSED;
 	return port == 0 ? 0 : -1;
 }
@@ -257,7 +257,8 @@ static void run_job(void)
 	if (world.n_jobs == 0)
 		return;
 	world.n_jobs--;
-	memmove(world.jobs, world.jobs + 1, world.n_jobs * sizeof(j));
+	for (unsigned int i = 0; i < world.n_jobs; i++)
+		world.jobs[i] = world.jobs[i + 1];
 	j->work(j);
 	j->done(j);
 }

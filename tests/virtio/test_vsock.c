@@ -305,7 +305,7 @@ static void a_path_that_is_too_long_is_refused(void **state)
 	path[len] = '/';
 	path[104] = 0;
 	(void)snprintf(listener, sizeof(listener), "%s_10", path);
-	(void)strcpy(f->path, path);
+	memcpy(f->path, path, sizeof(path));
 	attach(f);
 	lfd = listen_at(listener, 5);
 	fd = connect_host(f, &p, lfd, 1, 10);

@@ -588,14 +588,14 @@ static void packets_out_of_place_reset(void **state)
 		until(f, is_closed(fd));
 		(void)close(fd);
 	}
-	for (uint16_t op = VSOCK_SHUTDOWN; op <= VSOCK_RW; op++) {
+	for (int op = VSOCK_SHUTDOWN; op <= VSOCK_RW; op++) {
 		struct peer p = {.guest_port = 9};
 		int fd = client(f);
 
 		say(fd, "CONNECT 9\n");
 		packet(f, VSOCK_REQUEST);
 		p.host_port = f->hdr.src_port;
-		tell(f, &p, op);
+		tell(f, &p, (enum vsock_op)op);
 		packet_for(f, VSOCK_RST, &p);
 		refused(f, fd);
 	}

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -457,13 +458,13 @@ static inline unsigned int count_fds(void)
 
 static inline uint64_t rss_bytes(void)
 {
-	unsigned long size = 0, rss = 0;
-	FILE *file = fopen("/proc/self/statm", "r");
+	char text[64] = {0}, *at = text;
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 
-	assert_non_null(file);
-	assert_int_equal(fscanf(file, "%lu %lu", &size, &rss), 2);
-	(void)fclose(file);
-	return rss * 4096;
+	assert_true(read(fd, text, sizeof(text) - 1) > 0);
+	(void)close(fd);
+	(void)strtoul(at, &at, 10);
+	return strtoul(at, &at, 10) * 4096;
 }
 
 /* ---- set-up ---- */
@@ -524,7 +525,7 @@ static inline int setup(void **state)
 	assert_non_null(f);
 	f->backend = *(const enum loop_backend *)*state;
 	log_set_level(LOG_OFF);
-	(void)strcpy(f->dir, "/tmp/vsock-XXXXXX");
+	(void)snprintf(f->dir, sizeof(f->dir), "/tmp/vsock-XXXXXX");
 	assert_non_null(mkdtemp(f->dir));
 	(void)snprintf(f->path, sizeof(f->path), "%s/v", f->dir);
 	assert_int_equal(worker_new(&f->worker, &e), 0);
@@ -551,10 +552,18 @@ static inline void free_vsock(struct fixture *f)
 	f->vsock = NULL;
 }
 
+static inline int remove_file(const char *path, const struct stat *st, int type,
+			      struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
 static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
-	char cmd[64];
 
 	if (f->vsock)
 		free_vsock(f);
@@ -563,8 +572,7 @@ static inline int teardown(void **state)
 	ram_exit(&f->vm->mem);
 	vm_free(f->vm);
 	loop_free(f->loop);
-	(void)snprintf(cmd, sizeof(cmd), "rm -rf %s", f->dir);
-	assert_int_equal(system(cmd), 0);
+	assert_int_equal(nftw(f->dir, remove_file, 8, FTW_DEPTH), 0);
 	free(f);
 	return 0;
 }
