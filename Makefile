@@ -136,14 +136,15 @@ include guest/rules.mk guest/linux/rules.mk
 
 # ---- what people type: each installs what it needs, then goes on ----
 
-ASAN = build/asan/tests/guest/test_init $(foreach l,$(LAYERS),$(patsubst tests/%.c,build/asan/tests/%,$(wildcard tests/$(l)/test_*.c)))
+ASAN = $(patsubst %.c,build/asan/%,$(wildcard tests/guest/test_*.c)) \
+	$(foreach l,$(LAYERS),$(patsubst tests/%.c,build/asan/tests/%,$(wildcard tests/$(l)/test_*.c)))
 TSAN = $(foreach t,base/test_loop base/test_loop_socket base/test_worker \
 	vmm/test_vm vmm/test_probe virtio/test_threads virtio/test_threads_blk \
 	virtio/test_threads_net virtio/test_vsock_reset,build/tsan/tests/$(t))
 BOOT = tests/golden/run.py $(foreach t,http_contract api_contract \
 	start_contract process_contract net_contract contract_epoll nano \
 	nano_epoll nano_net nano_vsock nano_mmds \
-	syscalls linux_boot,tests/boot/$(t).py)
+	syscalls linux_boot linux_net,tests/boot/$(t).py)
 include jailer/rules.mk
 need = @tools/need.sh $(1)
 again = @$(MAKE) --no-print-directory

@@ -67,6 +67,13 @@ static const uint8_t *find_dsdt(void)
 		    : NULL;
 }
 
+const uint8_t *acpi_dsdt(const uint8_t **end)
+{
+	const uint8_t *dsdt = find_dsdt();
+	*end = dsdt ? dsdt + get32(dsdt + 4) : NULL;
+	return dsdt;
+}
+
 void acpi_list_virtio(void (*found)(uint64_t gpa, uint32_t gsi))
 {
 	static const uint8_t memory32[] = {0x86, 0x09, 0x00};

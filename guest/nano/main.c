@@ -13,6 +13,7 @@
  *	clock			rate of the TSC
  *	boottimer		write 123 to the boot timer
  *	flood=BYTES		to the console
+ *	generation=N		VMGenID and VMClock, now and at N changes
  *	echo			what the console sends, up to Ctrl-D
  *	tick=N			a line about every 10 ms (0: for ever), halting
  *	keys=N			that many bytes from the keyboard
@@ -117,6 +118,7 @@ static const struct order orders[] = {
 	{"clock", order_clock},
 	{"boottimer", order_boottimer},
 	{"flood", order_flood},
+	{"generation", order_generation},
 	{"echo", order_echo},
 	{"tick", order_tick},
 	{"keys", order_keys},

@@ -161,6 +161,9 @@ void piece_options(struct piece args, const struct option *o, size_t n);
 /* Call found() for each virtio-mmio window that the DSDT names. */
 void acpi_list_virtio(void (*found)(uint64_t gpa, uint32_t gsi));
 
+/* The DSDT and where it ends, or NULL. */
+const uint8_t *acpi_dsdt(const uint8_t **end);
+
 /* Usable processors. */
 uint32_t acpi_count_by_madt(void);
 uint32_t acpi_count_by_mptable(void);
@@ -214,6 +217,7 @@ const char *order_devices(struct piece args);
 const char *order_echo(struct piece args);
 const char *order_fault(struct piece args);
 const char *order_flood(struct piece args);
+const char *order_generation(struct piece args);
 const char *order_mem(struct piece args);
 const char *order_net(struct piece args);
 const char *order_touch(struct piece args);
