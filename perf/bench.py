@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Compare mayfly's start and drives with the floor, in alternating runs.
+"""Compare mayfly's start and devices with the floor, in alternating runs.
 
 Prints a table of medians, quartiles and ratios to the floor, and writes a page
 with the distributions. Targets stand beside the figures; a missed one does not
@@ -10,6 +10,7 @@ Further columns: qemu-system-x86_64 (where installed), FIRECRACKER=/path, and
 --also NAME=/path for another build of mayfly, as to compare a change.
 """
 import argparse
+import contextlib
 import os
 import shutil
 import statistics
@@ -17,12 +18,17 @@ import sys
 import tempfile
 import time
 
+import bench_net
 import bench_page
 import bench_run
 from bench_run import (DRIVE_JOBS, LIMITS, Failed, Floor, Monitor, Qemu,
                        drive_measure, limit_per_s)
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.append(f"{TOP}/tests/boot")
+from monitor import Skip    # pylint: disable=wrong-import-position
+from netns import NetNs     # pylint: disable=wrong-import-position
+
 FEW = 5                 # what hardly varies is taken in every FEWth round
 
 # measure: (title, unit, factor); drives are added below
@@ -46,6 +52,7 @@ MEASURES["limit bytes"] = ("reads for 10 s under a limit of bytes", "MiB/s",
                            1 / (1 << 20))
 MEASURES["limit ops"] = ("reads for 10 s under a limit of requests",
                          "1000/s", 1e-3)
+MEASURES.update(bench_net.MEASURES)
 
 
 def verdict(text, held):
@@ -72,6 +79,10 @@ def target(measure, median):
         floor = median[measure]["floor"]
         return verdict(f">= 80 % of floor (is {100 * ours / floor:.0f} %)",
                        ours >= 0.8 * floor)
+    if measure in ("vsock in", "vsock out"):
+        floor = median[measure]["floor"]
+        return verdict(f">= 50 % of floor (is {100 * ours / floor:.0f} %)",
+                       ours >= 0.5 * floor)
     if measure in LIMITS:
         n = limit_per_s(measure) * MEASURES[measure][2]
         return verdict(f"N = {n:g} (is {100 * ours / n:.2f} %) within 1 %",
@@ -120,7 +131,8 @@ def find_programs(args):
     programs = {
         "mayfly": args.mayfly, "floor": f"{args.build}/bin/floor",
         "stopwatch": f"{args.build}/bin/stopwatch",
-        "diskfloor": f"{args.build}/bin/diskfloor",
+        **{name: f"{args.build}/bin/{name}"
+           for name in ("diskfloor", "netfloor", "sockfloor")},
         "nano": args.nano, "nano_pvh": args.nano.replace(".elf", "-pvh.elf"),
     }
     programs = {k: os.path.abspath(v) for k, v in programs.items()}
@@ -153,14 +165,14 @@ def progress(number_of, rounds):
               flush=True)
 
 
-def measure_all(subjects, rounds):
+def measure_all(subjects, rounds, has_net):
     """{measure: {subject: [values]}}, in the units of MEASURES."""
     samples = {}
     for i in range(rounds):
         progress(i + 1, rounds)
         methods = ["byte", "api", "start", "drive", "polled"]
         if i % FEW == 0:
-            methods += ["calls", "memory"]
+            methods += ["calls", "memory", "vsock"] + ["net"] * has_net
         if i == 0:
             methods.append("limited")
         bench_run.one_round(subjects, i, methods, samples)
@@ -196,6 +208,15 @@ def parse_args():
     return args
 
 
+def enter_namespace(stack):
+    """One with a TAP, for the rest of the run; why not, if it cannot be."""
+    try:
+        stack.enter_context(NetNs(bench_net.TAP))
+    except Skip as e:
+        return [f"net: not measured: {e}."]
+    return []
+
+
 def run(args):
     """Measure, print, write."""
     os.makedirs(args.out, exist_ok=True)
@@ -203,14 +224,19 @@ def run(args):
         bench = bench_run.Bench(folder, find_programs(args))
         subjects = find_subjects(bench, args)
         start = time.monotonic()
-        samples = measure_all(subjects, args.rounds)
+        with contextlib.ExitStack() as stack:
+            missing = enter_namespace(stack)
+            samples = measure_all(subjects, args.rounds, not missing)
     names = [s.name for s in subjects]
     intro = [f"{args.rounds} alternating runs in "
              f"{time.monotonic() - start:.0f} s on {os.cpu_count()} CPUs, "
              f"Linux {os.uname().release}, load "
              f"{os.getloadavg()[0]:.1f}.",
              "Each cell: median [lower quartile, upper quartile], and the "
-             "ratio of the median to the floor's."]
+             "ratio of the median to the floor's.", *missing]
+    if "qemu" in names:
+        intro.append("vsock with qemu: not measured, /dev/vhost-vsock would "
+                     "serve it.")
     head = ["measure", "unit", *names, "target"]
     rows = list(make_rows(samples, names))
     print("\n".join(intro))

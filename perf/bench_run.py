@@ -7,13 +7,14 @@ returns {measure: value}; a subject lacks the methods that make no sense for it.
 import json
 import os
 import re
-import select
 import subprocess
 import time
 
+from bench_host import Failed, figures, output_until, running
+from bench_net import GUEST_MAC, GuestNet, GuestVsock, HostNet
+
 MEM_MIB = 128
 DISK_MIB = 64
-PATIENCE_S = 30
 SETTLE_S = 0.005        # for what the kernel does after a run's end
 
 # (operation, depth, segments, bytes a request): requests a run
@@ -39,10 +40,6 @@ LIMITS = {
     "limit bytes": ("bandwidth", 10 << 20, "32:1:131072", 131072),
     "limit ops": ("ops", 200, "32:1:4096", 1),
 }
-
-
-class Failed(Exception):
-    """Something did not run."""
 
 
 def limit_per_s(measure):
@@ -80,20 +77,6 @@ def parse_drive(output):
     if len(result) != 2 * len(DRIVE_JOBS):
         raise Failed("nano did not finish its drive jobs:\n" + output)
     return result
-
-
-def output_until(process, word):
-    """The output of a process up to and with a word."""
-    seen, end = b"", time.monotonic() + PATIENCE_S
-    while word not in seen:
-        ready, _, _ = select.select([process.stdout], [], [],
-                                    end - time.monotonic())
-        more = os.read(process.stdout.fileno(), 65536) if ready else b""
-        if not more:
-            raise Failed(f"{process.args[0]}: no '{word.decode()}' in:\n"
-                         + seen.decode(errors="replace"))
-        seen += more
-    return seen.decode(errors="replace")
 
 
 def private_kib(pid):
@@ -139,7 +122,7 @@ class Bench:
                 (pair.split("=") for pair in done.stdout.split())}
 
 
-class Floor:
+class Floor(HostNet):
     """The smallest program that starts a guest, and the host's file."""
 
     name = "floor"
@@ -164,39 +147,30 @@ class Floor:
         """The same requests on the file, without a guest."""
         result = {}
         for job, count in DRIVE_JOBS.items():
-            args = [self.bench.program["diskfloor"], self.bench.disk,
-                    *map(str, job), str(count)]
-            done = subprocess.run(args, check=False, capture_output=True,
-                                  text=True)
-            m = re.match(r"n=(\d+) ns=(\d+)", done.stdout)
-            if not m:
-                raise Failed(done.stderr)
-            result.update(drive_result(job, int(m[1]), int(m[2])))
+            result.update(drive_result(job, *figures(
+                self.bench.program["diskfloor"], self.bench.disk,
+                *map(str, job), str(count))))
         return result
 
     def polled(self):
         """The polled job on the file."""
-        done = subprocess.run([self.bench.program["diskfloor"],
-                               self.bench.disk, *map(str, POLLED_JOB),
-                               str(POLLED_COUNT)], check=False,
-                              capture_output=True, text=True)
-        m = re.match(r"n=(\d+) ns=(\d+)", done.stdout)
-        if not m:
-            raise Failed(done.stderr)
-        return {"polled": int(m[1]) * POLLED_JOB[3] * 1e9 / int(m[2])}
+        n, ns = figures(self.bench.program["diskfloor"], self.bench.disk,
+                        *map(str, POLLED_JOB), str(POLLED_COUNT))
+        return {"polled": n * POLLED_JOB[3] * 1e9 / ns}
 
 
-class Guest:
+class Guest(GuestNet):
     """What mayfly, Firecracker and QEMU have in common."""
 
     def __init__(self, bench, name):
         self.bench = bench
         self.name = name
 
-    def command(self, boot_args, drive=None):
+    def command(self, boot_args, drive=None, tap=None, vsock=None):
         """The command line that starts a guest.
 
-        drive: further fields of its drive, or None: it has none.
+        drive: further fields of its drive, tap: the name of its interface's,
+        vsock: the path of its socket; None: it has none.
         """
         raise NotImplementedError
 
@@ -213,13 +187,8 @@ class Guest:
 
     def run(self, boot_args, drive, look):
         """Start a guest that halts in the end; look(process, its output)."""
-        with subprocess.Popen(self.command(boot_args + " nano.end=halt", drive),
-                              stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE) as p:
-            try:
-                return look(p, output_until(p, b"nano: done"))
-            finally:
-                p.kill()
+        with running(*self.command(boot_args + " nano.end=halt", drive)) as p:
+            return look(p, output_until(p, b"nano: done"))
 
     def memory(self):
         """Private memory once the guest is up."""
@@ -244,7 +213,7 @@ class Guest:
         return {"polled": POLLED_COUNT * size * 1e9 / int(m[1])}
 
 
-class Monitor(Guest):
+class Monitor(Guest, GuestVsock):
     """mayfly, or a Firecracker."""
 
     def __init__(self, bench, name, path):
@@ -252,7 +221,7 @@ class Monitor(Guest):
         self.path = path
         self.socket = bench.file(f"{name}.sock")
 
-    def command(self, boot_args, drive=None):
+    def command(self, boot_args, drive=None, tap=None, vsock=None):
         config = {
             "boot-source": {"kernel_image_path": self.bench.program["nano"],
                             "boot_args": boot_args},
@@ -262,6 +231,12 @@ class Monitor(Guest):
                         "io_engine": "Async", **drive}]
             if drive is not None else [],
         }
+        if tap:
+            config["network-interfaces"] = [
+                {"iface_id": "net", "host_dev_name": tap,
+                 "guest_mac": GUEST_MAC}]
+        if vsock:
+            config["vsock"] = {"guest_cid": 3, "uds_path": vsock}
         path = self.bench.file(f"{self.name}.json")
         with open(path, "w", encoding="ascii") as f:
             json.dump(config, f)
@@ -307,7 +282,7 @@ class Qemu(Guest):
         super().__init__(bench, "qemu")
         self.path = path
 
-    def command(self, boot_args, drive=None):
+    def command(self, boot_args, drive=None, tap=None, vsock=None):
         args = [self.path, "-M", "microvm,acpi=off,pit=on,pic=on,rtc=off",
                 "-accel", "kvm", "-cpu", "host", "-m", str(MEM_MIB),
                 "-nodefaults", "-no-user-config", "-display", "none",
@@ -320,6 +295,10 @@ class Qemu(Guest):
             args += ["-drive", f"id=disk,file={self.bench.disk},format=raw,"
                      "if=none,aio=io_uring,cache=writeback,file.locking=off",
                      "-device", "virtio-blk-device,drive=disk"]
+        if tap:
+            args += ["-netdev", f"tap,id=net,ifname={tap},script=no,"
+                     "downscript=no,vhost=off", "-device",
+                     f"virtio-net-device,netdev=net,mac={GUEST_MAC}"]
         return args
 
 

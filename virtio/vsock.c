@@ -17,9 +17,12 @@
 /* Buffers are given back in the order in which the driver offered them. */
 #define F_IN_ORDER 35
 
-/* What one turn may move each way before others have theirs. */
+/*
+ * What one turn may move each way before others have theirs, and the driver
+ * hears of it: it refills the queues while we go on.
+ */
 #define TURN_PACKETS VIRTQ_MAX_SIZE
-#define TURN_BYTES   (4 * MIB)
+#define TURN_BYTES   (MIB / 4)
 
 static struct vsock *to_vsock(struct virtio_dev *d)
 {
@@ -393,6 +396,8 @@ int vsock_new(struct vsock **out, struct vm *vm, const struct vsock_config *cfg,
 	memcpy(v->path, cfg->uds_path, len);
 	v->guest_cid = cfg->guest_cid;
 	v->worker = cfg->worker;
+	v->pool_bytes = cfg->pool_bytes;
+	v->max_credit = cfg->credit_bytes;
 	v->listener = -1;
 	v->serve_msg.fn = on_serve;
 	v->expiry_timer.fn = on_expiry;

@@ -26,6 +26,7 @@ struct worker;
 #define VSOCK_CONNECTIONS     1023 /* default */
 #define VSOCK_CONNECTIONS_MAX 65535
 #define VSOCK_POOL_BYTES      (16ull << 20) /* default */
+#define VSOCK_CREDIT_BYTES    (4u << 20)    /* default */
 
 struct vsock_config {
 	uint32_t guest_cid;
@@ -33,6 +34,7 @@ struct vsock_config {
 	int listener;		  /* non-blocking; FD_VSOCK */
 	uint32_t max_connections; /* 1..VSOCK_CONNECTIONS_MAX */
 	uint64_t pool_bytes;	  /* for data that waits for host sockets */
+	uint32_t credit_bytes;	  /* most that one connection may have there */
 	struct worker *worker;
 };
 

@@ -169,7 +169,7 @@ static uint32_t slice(struct iovec *to, const struct iovec *v, uint64_t skip,
 static void forwarded(struct vsock_conn *c, uint32_t n)
 {
 	c->fwd_cnt += n;
-	if (c->fwd_cnt - c->told_cnt >= VSOCK_BUF_ALLOC / 2)
+	if (c->fwd_cnt - c->told_cnt >= c->buf_alloc / 2)
 		pend(c, PEND_CREDIT_UPDATE);
 }
 
@@ -224,7 +224,7 @@ static bool receive(struct vsock_conn *c, uint32_t len,
 	struct vsock *v = c->v;
 	uint32_t done = 0;
 
-	if (len > data->out_bytes || len > VSOCK_BUF_ALLOC - c->buf.bytes)
+	if (len > data->out_bytes || len > c->buf_alloc - c->buf.bytes)
 		return false;
 	if (len > 0 && c->buf.bytes == 0 && c->writable)
 		done = give(c, v->slice, slice(v->slice, data->iov, 0, len),
@@ -363,7 +363,7 @@ static uint32_t put(struct vsock_conn *c, const struct virtq_chain *to,
 		.type = VSOCK_TYPE_STREAM,
 		.op = (uint16_t)op,
 		.flags = op == VSOCK_SHUTDOWN ? c->host_shut : 0,
-		.buf_alloc = VSOCK_BUF_ALLOC,
+		.buf_alloc = c->buf_alloc,
 		.fwd_cnt = c->fwd_cnt,
 	};
 

@@ -23,7 +23,7 @@
 
 enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 
-/* What a guest may send before the host's socket took it: our credit. */
+/* What a guest may at least send before the host's socket took it. */
 #define VSOCK_BUF_ALLOC (64 * 1024u)
 
 /* At most this much of a host's stream is in one packet. */
@@ -81,9 +81,10 @@ struct vsock_conn {
 	uint32_t guest_port;
 	struct vsock_buf buf; /* of the guest's, for the host's socket */
 	/* Counters of section 5.10.6.3. */
-	uint32_t fwd_cnt;  /* what the host's socket took */
-	uint32_t told_cnt; /* the last fwd_cnt that the guest was told */
-	uint32_t tx_cnt;   /* what was sent to the guest */
+	uint32_t buf_alloc; /* our credit */
+	uint32_t fwd_cnt;   /* what the host's socket took */
+	uint32_t told_cnt;  /* the last fwd_cnt that the guest was told */
+	uint32_t tx_cnt;    /* what was sent to the guest */
 	uint32_t peer_buf_alloc;
 	uint32_t peer_fwd_cnt;
 	uint8_t state;
@@ -146,6 +147,9 @@ struct vsock {
 	unsigned int bucket_shift;
 	uint64_t seed[2];
 	struct vsock_pool pool;
+	uint64_t pool_bytes;
+	uint64_t credit; /* that the connections have */
+	uint32_t max_credit;
 
 	struct vsock_link ready; /* have something for the guest */
 	struct vsock_rst rsts[VSOCK_RSTS];

@@ -7,7 +7,9 @@
 
 #include "base/num.h"
 
-#define WARM_CHUNKS 64
+/* A stream whose reader lags empties and fills it all the time. */
+#define BUSY_STOCK 1024
+#define IDLE_STOCK 64
 
 /* Anonymous memory without a page in it. */
 static void *map(void *at, size_t bytes)
@@ -57,35 +59,40 @@ static uint8_t *chunk(const struct vsock_pool *p, uint32_t i)
 
 static uint32_t get(struct vsock_pool *p)
 {
-	uint32_t i = p->warm;
+	uint32_t i = p->idle;
 
-	if (i) {
-		p->warm = p->next[i];
-		p->n_warm--;
-	} else if ((i = p->cold)) {
-		p->cold = p->next[i];
-	} else if (p->n_fresh < p->n) {
-		i = ++p->n_fresh;
-	}
 	if (i)
-		p->next[i] = 0;
+		p->idle = p->next[i];
+	else if (p->n_fresh < p->n)
+		i = ++p->n_fresh;
+	else
+		return 0;
+	p->next[i] = 0;
+	p->n_busy++;
 	return i;
+}
+
+/* Mapping anew empties it; the loop's filter allows this call anyway. */
+static void trim(struct vsock_pool *p, uint32_t stock)
+{
+	if (p->n_busy > 0 || p->n_fresh <= stock)
+		return;
+	(void)map(p->mem, (size_t)p->n_fresh * VSOCK_CHUNK_BYTES);
+	p->n_fresh = 0;
+	p->idle = 0;
+}
+
+void vsock_pool_trim(struct vsock_pool *p)
+{
+	trim(p, IDLE_STOCK);
 }
 
 static void put(struct vsock_pool *p, uint32_t i)
 {
-	/*
-	 * Mapping anew empties it; the loop's filter allows this call anyway.
-	 * Should it fail, the chunk still has its memory, which does no harm.
-	 */
-	uint32_t *list = p->n_warm < WARM_CHUNKS ? &p->warm : &p->cold;
-
-	if (list == &p->warm)
-		p->n_warm++;
-	else
-		(void)map(chunk(p, i), VSOCK_CHUNK_BYTES);
-	p->next[i] = *list;
-	*list = i;
+	p->next[i] = p->idle;
+	p->idle = i;
+	p->n_busy--;
+	trim(p, BUSY_STOCK);
 }
 
 /* Room behind the last byte, in a new chunk if need be; NULL: none left. */

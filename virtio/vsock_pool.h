@@ -2,8 +2,8 @@
 /*
  * vsock_pool.h: bytes that wait for slow readers, in chunks of one pool.
  *
- * The pool is mapped once and touched only as far as it is used; what is idle
- * beyond a small stock goes back to the host. No locks.
+ * The pool is mapped once and touched only as far as it is used; when nothing
+ * is in it, all its memory but a stock goes back to the host. No locks.
  */
 #ifndef VIRTIO_VSOCK_POOL_H
 #define VIRTIO_VSOCK_POOL_H
@@ -20,9 +20,8 @@ struct vsock_pool {
 	uint32_t *next; /* by number: the one behind it in its list */
 	uint32_t n;
 	uint32_t n_fresh; /* numbers above were never used */
-	uint32_t warm;	  /* idle ones that have memory */
-	uint32_t n_warm;
-	uint32_t cold; /* idle ones without */
+	uint32_t n_busy;
+	uint32_t idle; /* the first that was used before */
 };
 
 /* A queue of bytes; zeroed memory is an empty one. */
@@ -36,6 +35,9 @@ struct vsock_buf {
 /* Returns 0 or a negative errno; *p must be zeroed. */
 int vsock_pool_init(struct vsock_pool *p, uint64_t bytes);
 void vsock_pool_exit(struct vsock_pool *p);
+
+/* Nothing is added soon: keep a smaller stock. */
+void vsock_pool_trim(struct vsock_pool *p);
 
 /* Append; false if the pool has no room, and then a part may be there. */
 bool vsock_buf_add(struct vsock_pool *p, struct vsock_buf *b,

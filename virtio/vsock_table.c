@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/num.h"
 #include "virtio/vsock_conn.h"
 
 #define MIN_BUCKET_BITS 4
@@ -107,6 +108,22 @@ void vsock_unhash(struct vsock_conn *c)
 	c->hashed = false;
 }
 
+/*
+ * The fewer connections there are, the more may each have under way: half of
+ * what is left of half of the pool, the other half being for those that come
+ * later. A credit that was given cannot be taken back.
+ */
+static uint32_t give_credit(struct vsock *v)
+{
+	const uint64_t half = v->pool_bytes / 2;
+	const uint64_t share = half > v->credit ? (half - v->credit) / 2 : 0;
+	const uint64_t most = MIN(share, (uint64_t)v->max_credit);
+	const uint64_t credit = MAX(most, (uint64_t)VSOCK_BUF_ALLOC);
+
+	v->credit += credit;
+	return (uint32_t)credit;
+}
+
 /* Last in, first out: the fewest pages are touched. */
 struct vsock_conn *vsock_take(struct vsock *v, enum vsock_state state)
 {
@@ -118,7 +135,10 @@ struct vsock_conn *vsock_take(struct vsock *v, enum vsock_state state)
 		c = &v->conns[v->n_fresh++];
 	else
 		return NULL;
-	*c = (struct vsock_conn){.v = v, .fd = -1, .state = (uint8_t)state};
+	*c = (struct vsock_conn){.v = v,
+				 .fd = -1,
+				 .state = (uint8_t)state,
+				 .buf_alloc = give_credit(v)};
 	v->n_used++;
 	v->counts.conns_added++;
 	return c;
@@ -132,5 +152,7 @@ void vsock_give_back(struct vsock_conn *c)
 	c->chain = v->idle;
 	v->idle = c;
 	v->n_used--;
+	v->credit -= c->buf_alloc;
 	v->counts.conns_removed++;
+	vsock_pool_trim(&v->pool);
 }

@@ -317,6 +317,76 @@ static void packets_may_be_cut_anyhow(void **state)
 	(void)close(fd);
 }
 
+/* The host's socket takes a part of what lies in many pieces, and reads on. */
+static void what_is_taken_in_part_goes_on_where_it_stopped(void **state)
+{
+	enum { TOTAL = 8 * MIB, PACKET = 250000 };
+	struct fixture *f = *state;
+	static uint8_t data[PACKET], got[PACKET];
+	uint32_t sent = 0, heard = 0;
+	struct peer p;
+	int fd;
+
+	f->credit = MIB;
+	attach(f);
+	fd = connect_guest(f, &p, 1);
+	while (heard < TOTAL) {
+		uint32_t most = MIN(f->credit - (sent - ask_fwd_cnt(f, &p)),
+				    (uint32_t)PACKET - sent % 997);
+		uint32_t len = MIN(most, TOTAL - sent);
+		struct vsock_hdr h = header(&p, VSOCK_RW, len);
+		ssize_t n;
+
+		fill_pattern(data, sent, len);
+		if (len > 0)
+			send_cut(f, &h, data, len, 990 + sent % 1009, len & 1);
+		sent += len;
+		n = read(fd, got, 70000 + sent % 1009);
+		assert_true(n <= 0 || is_pattern(got, heard, (size_t)n));
+		heard += n > 0 ? (uint32_t)n : 0;
+	}
+	assert_int_equal(read(fd, got, 1), -1);
+	assert_int_equal(ask_fwd_cnt(f, &p), TOTAL);
+	(void)close(fd);
+}
+
+/* Whichever it is: nothing in front of it reaches the host. */
+static void a_chain_with_a_bad_piece_is_not_sent(void **state)
+{
+	enum { PIECES = 8, PIECE = 100 };
+	struct fixture *f = *state;
+
+	new_vsock(f, 4, VSOCK_POOL_BYTES);
+	for (uint32_t bad = 0; bad < PIECES; bad++) {
+		struct vsock_hdr h;
+		struct peer p;
+		char byte;
+		int fd;
+
+		bring_up_vsock(f, F_ALL);
+		f->rx_bytes = 4096;
+		post_rx(f, 0, 8);
+		fd = connect_guest(f, &p, 1);
+		h = header(&p, VSOCK_RW, PIECES * PIECE - sizeof(h));
+		assert_int_equal(gmem_write(&f->vm->mem, TX_GPA, &h, sizeof(h)),
+				 0);
+		for (uint32_t i = 0; i < PIECES; i++)
+			desc(&f->q[TX], (uint16_t)i,
+			     i == bad ? RAM_BYTES - 50
+				      : (uint64_t)TX_GPA + i * PIECE,
+			     PIECE, i + 1 < PIECES ? DESC_NEXT : 0,
+			     (uint16_t)(i + 1));
+		offer(&f->q[TX], 0);
+		kick_queue(f, TX);
+		until(f, needs_reset(f));
+		assert_int_equal(read(fd, &byte, 1), -1);
+		assert_int_equal(counts(f)->tx_bytes, 0);
+		reset_vsock(f);
+		until(f, is_closed(fd));
+		(void)close(fd);
+	}
+}
+
 /* Only what the header says is taken of a longer chain. */
 static void a_chain_may_be_longer_than_its_packet(void **state)
 {
@@ -841,6 +911,8 @@ int main(void)
 		BOTH(the_pool_bounds_what_waits),
 		BOTH(what_waited_goes_with_its_connection),
 		BOTH(packets_may_be_cut_anyhow),
+		BOTH(what_is_taken_in_part_goes_on_where_it_stopped),
+		BOTH(a_chain_with_a_bad_piece_is_not_sent),
 		BOTH(a_chain_may_be_longer_than_its_packet),
 		BOTH(a_length_beyond_the_chain_resets),
 		BOTH(a_cut_header_is_dropped),

@@ -2,7 +2,11 @@
 /* A socket device under more of everything than it has room for. */
 #include "tests/virtio/vsock_fixture.h"
 
-#define STORM 100000
+/* Packets of a storm. */
+static uint32_t storm(void)
+{
+	return getenv("MAYFLY_SOAK") ? 1000000 : 100000;
+}
 
 /* ---- records ---- */
 
@@ -201,6 +205,7 @@ static void malformed_packets_leave_nothing_behind(void **state)
 	struct fixture *f = *state;
 	struct vsock_hdr h[32];
 	unsigned int fds;
+	const uint32_t n = storm();
 	uint32_t seed = 1;
 	uint64_t rss = 0;
 	int lfd;
@@ -208,7 +213,7 @@ static void malformed_packets_leave_nothing_behind(void **state)
 	attach(f);
 	lfd = listen_port(f, 1, 1000);
 	fds = count_fds();
-	for (uint32_t i = 0; i < STORM / 32; i++) {
+	for (uint32_t i = 0; i < n / 32; i++) {
 		for (uint32_t k = 0; k < 32; k++) {
 			uint32_t r = next_random(&seed);
 			struct peer p = {.guest_port = r % 40,
@@ -229,7 +234,7 @@ static void malformed_packets_leave_nothing_behind(void **state)
 			(void)close(fd);
 		turns(f, 1);
 		drop_packets(f);
-		if (i == STORM / 64)
+		if (i == n / 64)
 			rss = rss_bytes();
 	}
 	for (uint32_t port = 0; port < 40; port++)
@@ -250,10 +255,11 @@ static void malformed_packets_leave_nothing_behind(void **state)
 static void requests_to_dead_ports_are_all_refused(void **state)
 {
 	struct fixture *f = *state;
+	const uint32_t n = storm() / 10;
 	uint32_t rsts = 0;
 
 	attach(f);
-	for (uint32_t i = 0; i < STORM / 10; i += 20) {
+	for (uint32_t i = 0; i < n; i += 20) {
 		struct vsock_hdr h[20];
 
 		for (uint32_t k = 0; k < 20; k++) {
@@ -265,8 +271,8 @@ static void requests_to_dead_ports_are_all_refused(void **state)
 		for (uint32_t k = 0; k < 20; k++, rsts++)
 			packet(f, VSOCK_RST);
 	}
-	assert_int_equal(counts(f)->conns_removed, STORM / 10);
-	assert_int_equal(rsts, STORM / 10);
+	assert_int_equal(counts(f)->conns_removed, n);
+	assert_int_equal(rsts, n);
 }
 
 /* Without buffers, refusals of strangers are few, those of friends are kept. */
@@ -349,6 +355,63 @@ static void a_storm_of_requests_leaves_the_helper_to_others(void **state)
 		packet(f, VSOCK_RST);
 }
 
+/* ---- credit ---- */
+
+/* Half of what is left of half of the pool, and never less than the least. */
+static void few_connections_have_more_credit(void **state)
+{
+	static const uint32_t credit[] = {3 * MIB,   5 * MIB / 2, 5 * MIB / 4,
+					  640 << 10, 320 << 10,	  160 << 10,
+					  80 << 10,  BUF_ALLOC,	  BUF_ALLOC};
+	struct fixture *f = *state;
+	struct peer p[9];
+	int fd[9];
+
+	f->credit = 3 * MIB;
+	attach(f);
+	for (uint32_t i = 0; i < 9; i++) {
+		fd[i] = connect_guest(f, &p[i], i);
+		tell(f, &p[i], VSOCK_CREDIT_REQUEST);
+		packet_for(f, VSOCK_CREDIT_UPDATE, &p[i]);
+		assert_int_equal(f->hdr.buf_alloc, credit[i]);
+	}
+	/* It is there again for the next. */
+	tell(f, &p[0], VSOCK_RST);
+	until(f, is_closed(fd[0]));
+	(void)close(fd[0]);
+	fd[0] = connect_guest(f, &p[0], 0);
+	assert_in_range(f->hdr.buf_alloc, MIB, 2 * MIB);
+	for (int i = 0; i < 9; i++)
+		(void)close(fd[i]);
+}
+
+/* All of it is held for a host that does not read, and not a byte more. */
+static void credit_is_exact(void **state)
+{
+	static uint8_t data[BUF_ALLOC];
+	struct fixture *f = *state;
+	uint32_t sent = 0, fwd = 0;
+	struct peer p;
+	int fd;
+
+	f->credit = MIB;
+	attach(f);
+	fd = connect_guest(f, &p, 1);
+	while (sent - fwd < MIB) {
+		uint32_t n = (uint32_t)MIN(MIB - (sent - fwd), sizeof(data));
+
+		tell_data(f, &p, data, n);
+		sent += n;
+		drop_packets(f);
+		tell(f, &p, VSOCK_CREDIT_REQUEST);
+		packet_for(f, VSOCK_CREDIT_UPDATE, &p);
+		fwd = f->hdr.fwd_cnt;
+	}
+	tell_data(f, &p, data, 1);
+	packet_for(f, VSOCK_RST, &p);
+	(void)close(fd);
+}
+
 /* ---- memory ---- */
 
 /* What was kept for hosts that did not read goes back when they have. */
@@ -404,6 +467,8 @@ int main(void)
 		BOTH(requests_to_dead_ports_are_all_refused),
 		BOTH(refusals_are_bounded),
 		BOTH(a_storm_of_requests_leaves_the_helper_to_others),
+		BOTH(few_connections_have_more_credit),
+		BOTH(credit_is_exact),
 		BOTH(memory_returns_to_small),
 	};
 

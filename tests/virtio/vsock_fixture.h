@@ -33,7 +33,7 @@
 #define RAM_BYTES  (32 * MIB)
 #define QUEUE_SIZE 256
 #define CID	   42
-#define BUF_ALLOC  (64 * 1024u) /* the device's */
+#define BUF_ALLOC  (64 * 1024u) /* the device's, unless credit is set */
 
 /* Queue q's rings; receive buffers; where packets to send are built. */
 #define RINGS_GPA(q) ((uint64_t)(q)*0x10000)
@@ -58,6 +58,7 @@ struct fixture {
 	struct gmem view[QUEUES]; /* RAM from the queue's rings on */
 	struct driver q[QUEUES];
 	char dir[32], path[108];
+	uint32_t credit;      /* credit_bytes of the device */
 	uint32_t rx_bytes;    /* size of the buffers that are posted */
 	struct vsock_hdr hdr; /* of the packet received last */
 	uint8_t data[RX_BYTES];
@@ -172,7 +173,7 @@ static inline void packet(struct fixture *f, enum vsock_op op)
 {
 	until(f, poll_packet(f));
 	assert_int_equal(f->hdr.op, op);
-	if (op != VSOCK_RST)
+	if (op != VSOCK_RST && !f->credit)
 		assert_int_equal(f->hdr.buf_alloc, BUF_ALLOC);
 }
 
@@ -479,6 +480,7 @@ static inline void new_vsock(struct fixture *f, uint32_t max_connections,
 		.listener = FD_VSOCK,
 		.max_connections = max_connections,
 		.pool_bytes = pool_bytes,
+		.credit_bytes = f->credit,
 		.worker = f->worker,
 	};
 
