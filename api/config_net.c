@@ -81,7 +81,6 @@ static int open_tap(struct iface *same, struct iface *new, struct err *e)
 {
 	struct text *name = &new->body.host_dev_name;
 	char actual[TAP_NAME_BYTES] = "";
-	char *copy;
 
 	new->tap = tap_open(name->s, name->len, actual, e);
 	name->len = strlen(name->s);
@@ -93,12 +92,7 @@ static int open_tap(struct iface *same, struct iface *new, struct err *e)
 	/* The kernel may have chosen it; a snapshot needs the name, too. */
 	if (strcmp(actual, name->s) == 0)
 		return 0;
-	copy = strdup(actual);
-	if (!copy)
-		return err_code(e, -ENOMEM, "Name of the network device");
-	free(name->s);
-	*name = (struct text){.s = copy, .len = strlen(copy)};
-	return 0;
+	return text_set(name, actual, e);
 }
 
 int config_put_net(struct config *c, struct body_net *b, struct err *e)

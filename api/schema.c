@@ -99,6 +99,17 @@ void text_exit(struct text *x)
 	*x = (struct text){0};
 }
 
+int text_set(struct text *x, const char *s, struct err *e)
+{
+	char *copy = strdup(s);
+
+	if (!copy)
+		return err_code(e, -ENOMEM, "'%s'", s);
+	text_exit(x);
+	*x = (struct text){.s = copy, .len = strlen(copy)};
+	return 0;
+}
+
 bool text_equal(const struct text *a, const struct text *b)
 {
 	return a->len == b->len && !memcmp(a->s, b->s, a->len);

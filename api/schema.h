@@ -123,6 +123,9 @@ int text_init(struct text *x, const struct json *j, const struct json_tok *t,
 	      struct err *e);
 void text_exit(struct text *x);
 
+/* Replace it by a copy of s. Returns 0, or -ENOMEM and the old one stays. */
+int text_set(struct text *x, const char *s, struct err *e);
+
 /* Both were given. */
 bool text_equal(const struct text *a, const struct text *b);
 

@@ -140,7 +140,7 @@ static void net_notify(struct virtio_dev *d, unsigned int q)
 
 static void forget(struct net *n)
 {
-	n->counts.rx_fails += n->rx.len > 0;
+	n->counts.rx_fails += n->rx.len > 0 && !n->rx.is_mmds;
 	n->rx.len = 0;
 	n->rx.mmds_ready = false;
 	limiter_forget(&n->rx_limiter);

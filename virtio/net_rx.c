@@ -39,7 +39,7 @@ static void copy(const struct net_rx *rx, size_t at, void *ours, size_t len,
 static void drop(struct net *n)
 {
 	n->rx.len = 0;
-	n->counts.rx_fails++;
+	n->counts.rx_fails += !n->rx.is_mmds;
 }
 
 /* Pop buffers, until there is room for `need` bytes and for the next frame. */

@@ -317,7 +317,8 @@ bool virtq_needs_irq(struct virtq *q)
 	uint16_t old = q->signalled;
 	uint16_t pushed = (uint16_t)(q->next_used - old);
 
-	if (pushed == 0 || q->broken)
+	/* One that was restored may differ without being started. */
+	if (pushed == 0 || q->broken || !q->desc)
 		return false;
 	q->signalled = q->next_used;
 	full_fence();

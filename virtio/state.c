@@ -71,9 +71,13 @@ static int check(const struct virtio_dev *d, struct err *e)
 		 ((d->acked & ~d->features) ||
 		  !virtio_has(d, VIRTIO_F_VERSION_1)))
 		what = "accepted features";
-	/* A device that is drained has given back all that it took. */
+	/*
+	 * A device that is drained has given back all that it took, unless it
+	 * may not: then its queues stand still until a reset.
+	 */
 	for (unsigned int i = 0; !what && i < d->ops->n_queues; i++) {
-		if (d->queue[i].last_avail != d->queue[i].next_used)
+		if (!(d->status & VIRTIO_STATUS_NEEDS_RESET) &&
+		    d->queue[i].last_avail != d->queue[i].next_used)
 			what = "index of a queue";
 	}
 	if (!what)

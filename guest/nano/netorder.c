@@ -158,10 +158,12 @@ static bool is_ours(const struct net *n, const struct net_packet *p,
 	*data = ETH_BYTES;
 	if (net_is_test(p->frame, bytes, TYPE_DATA, seq))
 		return true;
-	*data = UDP_DATA + 4;
-	if (!net_is_for(n, p->frame, bytes, 17, PORT_DISCARD) || bytes < *data)
+	bool tcp = net_is_for(n, p->frame, bytes, 6, PORT_DISCARD);
+	*data = (tcp ? TCP_DATA : UDP_DATA) + 4;
+	if (bytes < *data ||
+	    (!tcp && !net_is_for(n, p->frame, bytes, 17, PORT_DISCARD)))
 		return false;
-	*seq = get32(p->frame + UDP_DATA);
+	*seq = get32(p->frame + *data - 4);
 	return true;
 }
 
@@ -184,7 +186,7 @@ static void note(struct net *n, const struct net_job *j, struct received *r,
 		r->next = seq + 1;
 	}
 	if (bytes > NET_FRAME_MAX || (j->max && bytes != size_of(j, seq)) ||
-	    (data != ETH_BYTES && !net_udp_good(p, bytes)) ||
+	    (data == UDP_DATA + 4 && !net_udp_good(p, bytes)) ||
 	    (!j->blank &&
 	     memcmp(p->frame + data, pattern_at((uint64_t)seq * POSITION),
 		    bytes - data) != 0))

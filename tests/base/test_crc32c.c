@@ -18,8 +18,8 @@ static void crc32c_of_known_texts(void **state)
 	assert_int_equal(crc32c(0, buf, sizeof(buf)), 0x8a9136aa);
 	memset(buf, 0xff, sizeof(buf));
 	assert_int_equal(crc32c(0, buf, sizeof(buf)), 0x62a8ab43);
-	for (uint8_t i = 0; i < sizeof(buf); i++)
-		buf[i] = i;
+	for (size_t i = 0; i < sizeof(buf); i++)
+		buf[i] = (uint8_t)i;
 	assert_int_equal(crc32c(0, buf, sizeof(buf)), 0x46dd794e);
 	assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283);
 	assert_int_equal(crc32c(crc32c(0, "1234", 4), "56789", 5), 0xe3069283);

@@ -191,8 +191,13 @@ class Monitor:
         if self.api_calls:
             self.api_calls.close()
         if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            # A launcher that watches it has to tell what it saw.
+            self.process.terminate()
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
 
     def show(self):
         """What helps to see what went wrong, as TAP comments."""
@@ -206,6 +211,21 @@ def drive(path, read_only=False, root=False, **more):
     """A drive as the API takes it, called like its file."""
     return {"drive_id": os.path.basename(path), "path_on_host": path,
             "is_root_device": root, "is_read_only": read_only, **more}
+
+
+def cpu_s(pid):
+    """Processor time of a process."""
+    with open("/proc/%d/stat" % pid, encoding="ascii") as f:
+        words = f.read().rpartition(")")[2].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def check_quiet(monitor):
+    """It has nothing to do, and does not do that busily."""
+    before = cpu_s(monitor.process.pid)
+    time.sleep(1)
+    busy = cpu_s(monitor.process.pid) - before
+    check(busy < 0.2, "%.2f s of processor time in one second" % busy)
 
 
 class Case:

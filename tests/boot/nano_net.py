@@ -4,13 +4,15 @@
 
 usage: nano_net.py [NAME...]     tests whose names hold one of the NAMEs
 """
-import re
+import json
+import os
 import socket
 import struct
 import sys
 
 import monitor
-from monitor import SOAK, check, check_equal, drive, wait_for
+from monitor import (SOAK, check, check_equal, check_quiet, drive,
+                     read_metrics, wait_for)
 from netns import (GUEST_IP, GUEST_MAC, MTU_MAX, NetNs, PORT_DISCARD,
                    POSITION, call, frame, mac, pattern, send_frames,
                    take_frames)
@@ -25,11 +27,12 @@ NO_MERGEABLE = "nano.decline=0x8000"
 NO_OFFLOAD = "nano.decline=0x7f83"
 
 
-def boot(t, net, orders, **more):
+def boot(t, net, orders, limits=None, **more):
     """nano with the interface, and a place for metrics."""
     metrics = {"metrics_path": t.path("metrics")}
+    interface = {**net.interface(), **(limits or {})}
     m = t.boot_api(orders, mem=256, metrics=metrics,
-                   **{"network-interfaces": [net.interface()]}, **more)
+                   **{"network-interfaces": [interface]}, **more)
     m.wait_text("^nano: net (receives|echoes|features)")
     return m
 
@@ -175,41 +178,61 @@ def segments_from_the_guest(t):
 
 def flood_is_accounted_for(t):
     """of a flood, what came, the TAP's and our drops are what was sent"""
+    for words, options in ("", ":i3000"), (NO_MERGEABLE, ":i3000:f500:b1000"):
+        with NetNs(mtu=1500) as net:
+            raw = net.raw()
+            m = boot(t, net, "net=0:recv:0:0:0" + options, words=words)
+            m.wait_text("^nano: net receives")
+            before = net.counts()
+            for seq in range(FLOOD):
+                raw.send(frame(seq, 64 + seq % 1400))
+            m.wait_text("^nano: ok net=0:recv")
+            after = net.counts()
+            got = list(map(int, m.said(GOT)))
+            check_equal(got[3:], [0, 0], "late and bad")
+            taken = after["tx_packets"] - before["tx_packets"]
+            dropped = after["tx_drop"] - before["tx_drop"]
+            check_equal(taken + dropped, FLOOD, "the TAP's count")
+            m.wait_exit()
+            ours = count_lines(t, "rx_fails")
+            check_equal(got[0] + dropped + ours, FLOOD, "frames")
+            # The second guest comes late, and has no room for a third of them.
+            check(not words or min(got[0], dropped, ours) > 0,
+                  "came %d, dropped %d and %d" % (got[0], dropped, ours))
+        os.unlink(t.path("metrics"))
+
+
+def flood_from_the_guest_is_accounted_for(t):
+    """what a guest sends without end, the TAP has taken or we have counted"""
     with NetNs(mtu=1500) as net:
-        raw = net.raw()
-        m = boot(t, net, "net=0:recv:0:0:0:i3000")
-        m.wait_text("^nano: net receives")
-        before = net.counts()
-        for seq in range(FLOOD):
-            raw.send(frame(seq, 64 + seq % 1400))
-        m.wait_text("^nano: ok net=0:recv")
-        after = net.counts()
-        got = list(map(int, m.said(GOT)))
-        check_equal(got[3:], [0, 0], "late and bad")
-        taken = after["tx_packets"] - before["tx_packets"]
-        dropped = after["tx_drop"] - before["tx_drop"]
-        check_equal(taken + dropped, FLOOD, "the TAP's count")
-        m.wait_exit()
-        ours = count_lines(t, "rx_fails")
-        check_equal(got[0] + dropped + ours, FLOOD, "frames")
+        m = boot(t, net, "net=0:send:1s:60:1514:blank")
+        wait_for(lambda: net.counts()["rx_packets"] > 1000, "load")
+        call("ip", "link", "set", net.tap, "down")
+        m.check_end()
+        sent, = map(int, m.said(r"nano: net sent n=(\d+) .*"))
+        taken = net.counts()["rx_packets"]
+        lost = count_lines(t, "tap_write_fails")
+        check(lost > 0, "the TAP took all")
+        check_equal(taken + lost, sent, "frames")
+        check_equal(count_lines(t, "tx_packets_count"), taken, "counted")
 
 
 def count_lines(t, name):
     """Sum of a metric of net over all lines written until the end."""
     with open(t.path("metrics"), encoding="utf-8") as f:
-        return sum(map(int, re.findall(r'"net":\{[^}]*"%s":(\d+)' % name,
-                                       f.read())))
+        return sum(json.loads(line)["net"][name] for line in f)
 
 
 def ring_left_alone(t):
     """reception goes on after the guest left its ring empty for a while"""
     with NetNs(mtu=1500) as net:
         raw = net.raw()
-        m = boot(t, net, "net=0:recv:1000:0:0:f1000:i5000")
+        m = boot(t, net, "net=0:recv:1000:0:0:f2000:i5000")
         m.wait_text("^nano: net receives")
         for seq in range(600):
             raw.send(frame(seq, 1000))
         wait_for(lambda: net.counts()["tx_packets"] >= 200, "first frames")
+        check_quiet(m)
         m.wait_text("^nano: net goes on")
         for seq in range(600, 1000):
             raw.send(frame(seq, 1000))
@@ -228,6 +251,29 @@ def link_removed_under_load(t):
         wait_for(lambda: net.counts()["rx_packets"] > 1000, "load")
         call("ip", "link", "del", net.tap)
         m.alive()
+        m.check_end()
+
+
+def link_removed_while_it_sends(t):
+    """nor does it, with frames in it, cost time, or hurt another interface"""
+    with NetNs(mtu=1500) as net:
+        other = {**net.interface(), "iface_id": "b", "host_dev_name": "tap1"}
+        first = {**net.interface(), "guest_mac": "02:fc:00:00:00:03"}
+        m = t.boot_api("net=0:recv:0:0:0:i3000,net=1:echo:60:4",
+                       **{"network-interfaces": [first, other]})
+        m.wait_text("^nano: net receives")
+        raw = net.raw()
+        for seq in range(2000):
+            raw.send(frame(seq, 1514))
+        call("ip", "link", "del", net.tap)
+        check_quiet(m)
+        net.tap = "tap1"
+        net.set_up()
+        m.wait_text("^nano: net echoes")
+        udp = net.udp()
+        for n in range(4):
+            udp.sendto(pattern(n, 1000), (GUEST_IP, 7))
+            check_equal(udp.recv(2000), pattern(n, 1000), "echo")
         m.check_end()
 
 
@@ -263,13 +309,56 @@ def has_a_mac_and_a_mtu(t):
         check_equal(raw.recv(100)[6:12], mac(GUEST_MAC), "MAC")
 
 
+def limits_apply(t):
+    """no more frames pass, either way, than a bucket gives"""
+    limit = {"ops": {"size": 10, "refill_time": 100}}
+    with NetNs(mtu=1500) as net:
+        raw = net.raw()
+        m = boot(t, net, "net=0:send:60:60:60,net=0:recv:60:60:60:i60000",
+                 {"tx_rate_limiter": limit, "rx_rate_limiter": limit})
+        take_frames(raw, 60, 60, 60)
+        m.wait_text("^nano: net receives")
+        send_frames(raw, 60, 60, 60, 0)
+        m.check_end()
+        # All but a full bucket have to come first: 10 ms each.
+        for said in (r"nano: net sent n=60 .* ns=(\d+) .*",
+                     r"nano: net got n=60 .* ns=(\d+) .*"):
+            check(int(*m.said(said)) >= 490e6, "too fast: " + said)
+
+
+def a_patch_reaches_frames_that_wait(t):
+    """frames that would wait for hours go on after PATCH, either way"""
+    hours = {"ops": {"size": 1, "refill_time": 10 ** 7}}
+    none = {"ops": {"size": 0, "refill_time": 0}}
+    for limiter, orders in (("tx_rate_limiter", "net=0:send:5:60:60"),
+                            ("rx_rate_limiter", "net=0:recv:5:60:60:i60000")):
+        with NetNs(mtu=1500) as net:
+            raw = net.raw()
+            m = boot(t, net, orders, {limiter: hours})
+            if limiter[0] == "r":
+                m.wait_text("^nano: net receives")
+                send_frames(raw, 5, 60, 60, 0)
+            waits = "net.%s_throttled" % limiter
+            wait_for(lambda: read_metrics(m, t.path("metrics"))[waits],
+                     "frame that waits")
+            check("nano: ok" not in m.console(), "it did not wait")
+            m.api.patch("/network-interfaces/" + net.tap,
+                        {"iface_id": net.tap, limiter: none})
+            if limiter[0] == "t":
+                take_frames(raw, 5, 60, 60)
+            m.check_end()
+        os.unlink(t.path("metrics"))
+
+
 TESTS = [
     sizes_sweep, sizes_sweep_polled, sizes_sweep_without_event_idx,
     sizes_sweep_without_mergeable_buffers, sizes_sweep_in_pieces,
     what_does_not_fit_is_counted, echoes, checksums_from_the_guest,
     checksums_to_the_guest, segments_from_the_guest, flood_is_accounted_for,
-    ring_left_alone, link_removed_under_load, link_goes_down_and_up,
-    has_a_mac_and_a_mtu,
+    flood_from_the_guest_is_accounted_for, ring_left_alone,
+    link_removed_under_load, link_removed_while_it_sends,
+    link_goes_down_and_up, has_a_mac_and_a_mtu, limits_apply,
+    a_patch_reaches_frames_that_wait,
 ]
 
 if __name__ == "__main__":

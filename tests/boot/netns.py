@@ -92,8 +92,12 @@ class NetNs:
             raise Skip("TAP: %s" % e) from None
 
     def make(self, mtu=1500):
-        """The TAP, with an address, the guest as its neighbour."""
+        """The TAP."""
         call("ip", "tuntap", "add", self.tap, "mode", "tap", "vnet_hdr")
+        self.set_up(mtu)
+
+    def set_up(self, mtu=1500):
+        """It has an address, and the guest as its neighbour."""
         call("ip", "link", "set", self.tap, "address", HOST_MAC, "mtu",
              str(mtu), "up")
         with open("/proc/sys/net/ipv6/conf/%s/disable_ipv6" % self.tap, "w",

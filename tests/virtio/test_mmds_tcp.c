@@ -955,6 +955,27 @@ static void no_timer_runs_while_paused(void **state)
 	assert_null(loop.timer);
 }
 
+/* The guest could not take it. */
+static void pause_does_not_end_a_turn(void **state)
+{
+	struct peer a = dial(1), b = dial(2);
+	struct got g = {0};
+
+	(void)state;
+	a.window = 0;
+	say_text(&a, ASK_LONG);
+	say_text(&b, ASK_LONG);
+	mmds_net_pause(net);
+	pass(3600 * NS_PER_S);
+	mmds_net_resume(net);
+	pass(2 * NS_PER_S - 1);
+	while (hear(&g))
+		assert_int_not_equal(g.flags & TCP_RST, TCP_RST);
+	pass(1);
+	assert_int_equal(expect(TCP_RST | TCP_ACK).port, 1);
+	is_long(buf, listen_to(&b, buf, sizeof(buf)));
+}
+
 static void reset_forgets_everything(void **state)
 {
 	struct peer a = dial(1), b = dial(2);
@@ -1038,6 +1059,7 @@ int main(void)
 		TEST(fin_and_rst_at_each_state),
 		TEST(reset_needs_the_right_number),
 		TEST(no_timer_runs_while_paused),
+		TEST(pause_does_not_end_a_turn),
 		TEST(reset_forgets_everything),
 		TEST(frames_are_counted),
 	};

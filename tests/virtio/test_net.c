@@ -380,6 +380,25 @@ static void its_answers_go_first_and_free(void **state)
 	assert_int_equal(counts(f)->rx_bytes, 100);
 }
 
+/* The counters are those of the TAP's frames. */
+static void its_answers_that_do_not_fit_are_not_counted(void **state)
+{
+	struct fixture *f = *state;
+
+	attach(f, with_mmds, F_PLAIN);
+	fake_mmds.echo = true;
+	post(f, 0, 200);
+	ask(f, &plain_hdr, 0, 500, 12);
+	turns(f, 3);
+	ask(f, &plain_hdr, 0, 60, 12);
+	until(f, used_waits(&f->rx));
+	assert_int_equal(counts(f)->rx_fails, 0);
+	send_frame(f, 1, 500);
+	post(f, 1, 200);
+	kick_queue(f, NET_RX);
+	until(f, counts(f)->rx_fails == 1);
+}
+
 static void without_it_all_frames_are_the_taps(void **state)
 {
 	struct fixture *f = *state;
@@ -407,6 +426,7 @@ int main(void)
 		BOTH(a_device_that_stops_is_left_alone),
 		BOTH(its_frames_never_reach_the_tap),
 		BOTH(its_answers_go_first_and_free),
+		BOTH(its_answers_that_do_not_fit_are_not_counted),
 		BOTH(without_it_all_frames_are_the_taps),
 	};
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
+#include <pthread.h>
 #include <stdio.h>
 
 #include "tests/virtio/net_fixture.h"
@@ -409,6 +410,50 @@ static void malformed_frames_leak_nothing(void **state)
 	sent(f, plain_hdr);
 }
 
+/* ---- a guest that changes what it sends ---- */
+
+struct flipper {
+	uint8_t *byte;
+	bool stop; /* atomic */
+};
+
+static void *flip(void *arg)
+{
+	struct flipper *fl = arg;
+
+	for (uint8_t i = 0; !__atomic_load_n(&fl->stop, __ATOMIC_RELAXED); i++)
+		__atomic_store_n(fl->byte, i & 1 ? 99 : 0, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+/* A kind of segments that is none comes and goes; no TAP ever sees it. */
+static void what_was_checked_is_sent(void **state)
+{
+	struct fixture *f = *state;
+	struct flipper fl = {0};
+	uint8_t buf[2000] = {0};
+	pthread_t thread;
+	uint64_t n = 0;
+
+	attach(f, nothing, F_ALL);
+	put_tx(f, 0, &plain_hdr, 1, 100);
+	fl.byte = ram(&f->rx, TX_BUF + offsetof(struct net_hdr, gso_type), 1);
+	assert_int_equal(pthread_create(&thread, NULL, flip, &fl), 0);
+	while (n < 20000 || counts(f)->tx_malformed == 0 ||
+	       counts(f)->tx_packets == 0) {
+		offer(&f->tx, 0);
+		kick_queue(f, NET_TX);
+		expect_sent(f, 0);
+		n++;
+		while (receive(f, buf, sizeof(buf)) > 0)
+			assert_int_equal(
+				buf[offsetof(struct net_hdr, gso_type)], 0);
+	}
+	__atomic_store_n(&fl.stop, true, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(counts(f)->tx_malformed + counts(f)->tx_packets, n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -426,6 +471,7 @@ int main(void)
 		BOTH(one_interrupt_tells_of_many_frames),
 		BOTH(a_turn_moves_no_more_than_its_budget),
 		BOTH(malformed_frames_leak_nothing),
+		BOTH(what_was_checked_is_sent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

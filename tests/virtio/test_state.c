@@ -107,6 +107,8 @@ static void broken_device_stays_broken_until_it_is_reset(void **state)
 	struct err e = {0};
 
 	bring_up(&f->drv, ALL_FEATURES);
+	/* What it had taken by then it never gives back. */
+	f->fake.dev.queue[0].last_avail = 2;
 	virtio_needs_reset(&f->fake.dev, "a test wants it");
 	s = save(&f->fake.dev);
 	f = another(state);
@@ -116,6 +118,7 @@ static void broken_device_stays_broken_until_it_is_reset(void **state)
 	assert_int_equal(f->fake.activated, 0);
 	assert_true(f->fake.dev.queue[0].broken);
 	reg_write(&f->drv, 0x70, 0);
+	assert_int_equal(f->fake.dev.queue[0].last_avail, 0);
 	bring_up(&f->drv, ALL_FEATURES);
 	turns(f);
 	assert_int_equal(f->fake.activated, 1);
@@ -270,6 +273,33 @@ static void each_wrong_field_is_named(void **state)
 	}
 }
 
+/* Indices of a queue that is not used say nothing, and nothing is done. */
+static void stopped_queue_may_have_any_index(void **state)
+{
+	const uint64_t plain = VIRTIO_FEATURE(VIRTIO_F_VERSION_1);
+
+	for (int i = 0; i < 2; i++) {
+		struct fixture *f = another(state);
+		struct virtio_dev *d = &f->fake.dev;
+		struct saved_state s;
+		struct err e = {0};
+
+		bring_up(&f->drv, i ? plain : ALL_FEATURES);
+		turns(f);
+		d->queue[1].cfg.ready = false;
+		d->queue[1].last_avail = 5;
+		d->queue[1].next_used = 5;
+		s = save(d);
+		f = another(state);
+		d = &f->fake.dev;
+		assert_true(load(f, &s));
+		assert_int_equal(virtio_restore(d, &e), 0);
+		virtio_resume(d);
+		virtio_signal_used(d, &d->queue[1]);
+		assert_int_equal(irqs(f), 0);
+	}
+}
+
 /* A driver that has not come to DRIVER_OK may have set anything. */
 static void half_set_up_queue_is_kept(void **state)
 {
@@ -297,6 +327,7 @@ int main(void)
 		TEST(pending_interrupt_is_raised_again),
 		TEST(cut_off_state_is_refused),
 		TEST(each_wrong_field_is_named),
+		TEST(stopped_queue_may_have_any_index),
 		TEST(half_set_up_queue_is_kept),
 	};
 

@@ -173,9 +173,11 @@ void mmds_net_pause(struct mmds_net *n)
 	loop_timer_stop(n->loop, &n->timer);
 }
 
-/* What was due in the meantime is late, which is no harm. */
+/* Nobody took a reply meanwhile; all else that was due is late: no harm. */
 void mmds_net_resume(struct mmds_net *n)
 {
+	if (n->paused)
+		n->tcp.held_ns = n->mmds->now();
 	n->paused = false;
 	update(n);
 }
