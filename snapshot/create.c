@@ -71,8 +71,8 @@ static int add_machine(struct state_file *f, struct vm *vm, struct err *e)
 	return ret < 0 ? err_wrap(e, "Cannot save the microVM state: ") : 0;
 }
 
-static int write_memory(struct state_file *f, struct vm *vm, const char *path,
-			struct target *t, struct err *e)
+static int write_memory(struct state_file *f, struct vm *vm, struct target *t,
+			struct err *e)
 {
 	uint32_t n = memory_chunks(&vm->mem);
 	cleanup_free uint32_t *crc = calloc(n, sizeof(*crc));
@@ -80,24 +80,21 @@ static int write_memory(struct state_file *f, struct vm *vm, const char *path,
 
 	if (!crc)
 		return err_code(e, -ENOMEM, "Digests of the memory file");
-	ret = target_open(t, path, state_number(f), "memory", e);
-	if (ret == 0)
-		ret = memory_write(&vm->mem, t->fd, crc, e);
+	ret = memory_write(&vm->mem, t->fd, crc, e);
 	if (ret == 0)
 		add_bytes(f, TAG_DIGEST, crc, n * sizeof(*crc), 0);
 	return ret;
 }
 
-static int write_state(const struct state_file *f, const char *path,
-		       struct target *t, struct err *e)
+static int write_state(const struct state_file *f, struct target *t,
+		       struct err *e)
 {
 	size_t len = 0;
 	cleanup_free uint8_t *data = state_pack(f, &len, e);
-	int ret;
+	int ret = 0;
 
 	if (!data)
 		return e->code;
-	ret = target_open(t, path, state_number(f), "snapshot", e);
 	for (size_t at = 0; ret == 0 && at < len;) {
 		ssize_t n = write(t->fd, data + at, len - at);
 
@@ -110,6 +107,21 @@ static int write_state(const struct state_file *f, const char *path,
 	return ret;
 }
 
+/* Into both files, which then are under their temporary names. */
+static int write_files(struct state_file *f, struct vm *vm, struct target *mem,
+		       struct target *state, struct err *e)
+{
+	int ret = add_machine(f, vm, e);
+
+	if (ret == 0)
+		ret = write_memory(f, vm, mem, e);
+	if (ret == 0)
+		ret = write_state(f, state, e);
+	if (ret == 0)
+		ret = target_sync(mem, "memory", e);
+	return ret == 0 ? target_sync(state, "snapshot", e) : ret;
+}
+
 int snapshot_create(struct vm *vm, const char *config, size_t config_len,
 		    const char *state_path, const char *mem_path, struct err *e)
 {
@@ -120,19 +132,17 @@ int snapshot_create(struct vm *vm, const char *config, size_t config_len,
 	if (ret < 0)
 		return ret;
 	f.mem_bytes = vm->mem.bytes;
+	add_bytes(&f, TAG_CONFIG, config, config_len, STATE_REQUIRED);
 	if (getrandom(f.id, sizeof(f.id), 0) < 0)
 		ret = err_sys(e, "Cannot save the microVM state: id");
-	add_bytes(&f, TAG_CONFIG, config, config_len, STATE_REQUIRED);
 	if (ret == 0)
-		ret = add_machine(&f, vm, e);
+		ret = target_open(&state, state_path, state_number(&f),
+				  "snapshot", e);
 	if (ret == 0)
-		ret = write_memory(&f, vm, mem_path, &mem, e);
+		ret = target_open(&mem, mem_path, state_number(&f), "memory",
+				  e);
 	if (ret == 0)
-		ret = write_state(&f, state_path, &state, e);
-	if (ret == 0)
-		ret = target_sync(&mem, "memory", e);
-	if (ret == 0)
-		ret = target_sync(&state, "snapshot", e);
+		ret = write_files(&f, vm, &mem, &state, e);
 	if (ret == 0)
 		ret = target_commit(&state, "snapshot", &mem, "memory", e);
 	target_abort(&mem);

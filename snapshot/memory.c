@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -56,7 +57,10 @@ static int write_all(int fd, const uint8_t *p, size_t len, uint64_t offset,
 		     struct err *e)
 {
 	while (len > 0) {
-		ssize_t n = pwrite(fd, p, len, (off_t)offset);
+		/* pwritev(), which filters allow already, for pwrite(). */
+		struct iovec v = {.iov_base = (void *)(uintptr_t)p,
+				  .iov_len = len};
+		ssize_t n = pwritev(fd, &v, 1, (off_t)offset);
 
 		if (n < 0 && errno == EINTR)
 			continue;

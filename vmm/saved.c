@@ -2,10 +2,12 @@
 #include "vmm/saved.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/err.h"
 #include "base/fds.h"
+#include "base/log.h"
 #include "vmm/vm.h"
 
 int saved_new(struct saved **out, unsigned int n_vcpus, struct err *e)
@@ -42,11 +44,30 @@ int saved_capture(struct saved *s, struct vm *vm, struct err *e)
 	return ret == 0 ? chip_state_get(&s->chips, FD_VM, e) : ret;
 }
 
+/* Clients look for these lines: the bytes of the vendor's name. */
+static void log_vendor(const char *whose, struct cpuid *c)
+{
+	const struct kvm_cpuid_entry2 *x = cpuid_find(c, 0, 0);
+	const uint32_t reg[3] = {x ? x->ebx : 0, x ? x->edx : 0,
+				 x ? x->ecx : 0};
+	char text[64] = "";
+	size_t at = 0;
+
+	for (size_t i = 0; i < sizeof(reg); i++)
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%u",
+				       i ? ", " : "",
+				       reg[i / 4] >> 8 * (i % 4) & 0xff);
+	log_info("%s CPU vendor ID: [%s]", whose, text);
+}
+
 /* vm->cpuid is what cpuid_build() makes on this host. */
 static int set_cpuid(struct saved *s, struct vm *vm, struct err *e)
 {
-	int ret = cpuid_check_subset(&s->cpuid, &vm->cpuid, e);
+	int ret;
 
+	log_vendor("Host", &vm->cpuid);
+	log_vendor("Snapshot", &s->cpuid);
+	ret = cpuid_check_subset(&s->cpuid, &vm->cpuid, e);
 	if (ret < 0)
 		return ret;
 	vm->cpuid = s->cpuid;
@@ -62,6 +83,10 @@ int saved_apply(struct saved *s, struct vm *vm, struct err *e)
 
 	for (unsigned int i = 0; ret == 0 && i < s->n_vcpus; i++)
 		ret = vcpu_state_set(&s->vcpu[i], vm->vcpu[i].fd, scales, e);
-	return ret == 0 ? chip_state_set(&s->chips, FD_VM, s->realtime, e)
-			: ret;
+	if (ret == 0)
+		ret = chip_state_set(&s->chips, FD_VM, s->realtime, e);
+	/* KVM does not save that the guest is to be told of its pause. */
+	for (unsigned int i = 0; ret == 0 && i < s->n_vcpus; i++)
+		vcpu_note_pause(&vm->vcpu[i]);
+	return ret;
 }

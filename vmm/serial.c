@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -43,8 +42,7 @@
 #define MSR_READY    0xb0 /* carrier, data set ready, clear to send */
 
 #define FLUSH_CHUNK 4096
-/* Chunks written in one wake of the loop, so that a flood is not all it does.
- */
+/* Chunks written in one wake of the loop: a flood is not all that it does. */
 #define FLUSH_BUDGET 16
 
 static void in_rearm(struct serial *s);
@@ -199,8 +197,7 @@ static bool write_reg(struct serial *s, uint64_t offset, uint8_t v)
 		if (s->lcr & LCR_DLAB) {
 			s->dlm = v;
 		} else {
-			/* The empty holding register is news to who asks now.
-			 */
+			/* That THR is empty is news to who asks now. */
 			if ((v & IER_THR) && !(s->ier & IER_THR))
 				s->thr_irq = true;
 			s->ier = v & IER_MASK;
@@ -293,12 +290,8 @@ static int flush_chunk(struct serial *s)
 	while (done < 0 && errno == EINTR);
 	if (done < 0 && errno == EAGAIN)
 		return -EAGAIN;
-	if (done < 0) {
-		/* The reader is gone: the guest's words go nowhere. */
-		out_done(s, n, n);
-		return 1;
-	}
-	out_done(s, (uint32_t)done, 0);
+	/* Where the reader is gone, the guest's words go nowhere. */
+	out_done(s, done < 0 ? n : (uint32_t)done, done < 0 ? n : 0);
 	return 1;
 }
 
@@ -481,15 +474,12 @@ void serial_exit(struct serial *s)
 
 void serial_describe(struct serial *s, struct archive *a)
 {
+	uint8_t *const reg[] = {&s->ier, &s->lcr, &s->mcr,	  &s->scr,
+				&s->dll, &s->dlm, &s->lsr_overrun};
 	uint32_t head = s->in_head, len = s->in_len;
 
-	archive_u8(a, &s->ier);
-	archive_u8(a, &s->lcr);
-	archive_u8(a, &s->mcr);
-	archive_u8(a, &s->scr);
-	archive_u8(a, &s->dll);
-	archive_u8(a, &s->dlm);
-	archive_u8(a, &s->lsr_overrun);
+	for (size_t i = 0; i < ARRAY_LEN(reg); i++)
+		archive_u8(a, reg[i]);
 	archive_bool(a, &s->fifo_on);
 	archive_bool(a, &s->thr_irq);
 	archive_bytes(a, s->in, sizeof(s->in));

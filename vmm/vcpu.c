@@ -18,6 +18,7 @@
 #include "base/count.h"
 #include "base/err.h"
 #include "base/fds.h"
+#include "base/filter.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/sigmask.h"
@@ -203,10 +204,12 @@ static void report_parked(struct vcpu *v)
 		loop_post(vm->loop, &vm->parked_msg);
 }
 
-static void set_up_thread(const struct vcpu *v)
+static void set_up_thread(struct vcpu *v)
 {
 	sigset_t kick;
 
+	/* Before the first look at the orders: see stop_running(). */
+	(void)__atomic_exchange_n(&v->tid, gettid(), __ATOMIC_ACQ_REL);
 	(void)pthread_setname_np(pthread_self(), v->name);
 	log_set_thread(v->name);
 	(void)sigemptyset(&kick);
@@ -214,9 +217,22 @@ static void set_up_thread(const struct vcpu *v)
 	(void)pthread_sigmask(SIG_UNBLOCK, &kick, NULL);
 }
 
+/* A thread that cannot have its filter never runs the guest. */
+static void add_filter(const struct vcpu *v)
+{
+	const struct filter *f = v->vm->cfg.filter;
+	int ret = f ? filter_add(f) : 0;
+
+	if (ret == 0)
+		return;
+	log_err("Failed to add the system call filter: errno %d", -ret);
+	vm_end(v->vm, VM_END_ERROR);
+}
+
 static void *thread_main(void *arg)
 {
 	struct vcpu *v = arg;
+	bool filtered = false;
 	uint32_t order, run = 0;
 
 	set_up_thread(v);
@@ -228,6 +244,9 @@ static void *thread_main(void *arg)
 			futex_wait(&v->order, order);
 			continue;
 		}
+		if (!filtered)
+			add_filter(v);
+		filtered = true;
 		run = ORDER_RUN(order);
 		run_guest(v);
 		complete_exit(v);
@@ -273,7 +292,7 @@ int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int index, struct err *e)
 {
 	int ret;
 
-	*v = (struct vcpu){.vm = vm, .index = index, .fd = -1};
+	*v = (struct vcpu){.vm = vm, .index = index, .fd = -1, .pid = getpid()};
 	(void)snprintf(v->name, sizeof(v->name), "fc_vcpu %u", index);
 	ret = start_thread(v);
 	if (ret < 0)
@@ -321,10 +340,18 @@ void vcpu_run(struct vcpu *v)
  */
 static void stop_running(struct vcpu *v, enum command command)
 {
+	pid_t tid;
+
 	if (v->run)
 		__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELAXED);
 	give_order(v, command);
-	(void)pthread_kill(v->thread, KICK_SIGNAL);
+	/*
+	 * Not pthread_kill(), which makes other system calls, too. Either the
+	 * thread's exchange comes first and its number is seen here, or this
+	 * one does, and the thread then sees the order; 0 is no thread.
+	 */
+	tid = __atomic_fetch_or(&v->tid, 0, __ATOMIC_ACQ_REL);
+	(void)syscall(SYS_tgkill, v->pid, tid, KICK_SIGNAL);
 }
 
 void vcpu_note_pause(struct vcpu *v)

@@ -6,7 +6,8 @@
  * birth, and when asked to. To park, the loop sets immediate_exit and sends
  * SIGRTMIN (blocked everywhere but inside KVM_RUN); the thread finishes the
  * exit in hand, enters KVM_RUN once more with immediate_exit so that a pending
- * port or MMIO access completes, reports and waits.
+ * port or MMIO access completes, reports and waits. Before its first KVM_RUN it
+ * adds the filter that vm_config names.
  */
 #ifndef VMM_VCPU_H
 #define VMM_VCPU_H
@@ -14,6 +15,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/loop.h"
 
@@ -41,6 +43,7 @@ struct vcpu {
 	size_t run_bytes;
 	pthread_t thread;
 	bool has_thread;
+	pid_t pid, tid; /* tid: 0 until the thread has begun */
 	char name[16];
 	uint32_t order; /* futex, written by the loop: see vcpu.c */
 	uint32_t runs;	/* the loop's: how often it was told to run */

@@ -29,6 +29,7 @@
 #include "vmm/x86/layout.h"
 
 struct err;
+struct filter;
 struct probe;
 struct saved;
 struct virtio_dev;
@@ -49,6 +50,7 @@ struct vm_config {
 	const char *boot_args; /* NULL: the default */
 	const char *root_arg;  /* "root=/dev/vda rw", NULL: none */
 	bool boot_timer;
+	const struct filter *filter; /* of vCPU threads; NULL: none */
 	struct probe *probe; /* started; NULL: vm_build() reads for itself */
 	uint64_t start_us;   /* of the process, for the boot timer */
 	uint64_t start_cpu_us;

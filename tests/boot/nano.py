@@ -14,14 +14,17 @@ import nano_control
 import nano_drive
 import nano_limit
 import nano_machine
+import nano_snapshot
 import nano_stuck
+import nano_sweep
 
 
 def main():
     """All of them."""
     return monitor.main(nano_machine.TESTS + nano_drive.TESTS +
                         nano_limit.TESTS + nano_console.TESTS +
-                        nano_control.TESTS + nano_stuck.TESTS)
+                        nano_control.TESTS + nano_stuck.TESTS +
+                        nano_snapshot.TESTS + nano_sweep.TESTS)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 #include "tests/vmm/kvm_env.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/err.h"
 #include "base/num.h"
@@ -17,7 +18,7 @@
 #define AT_MAGIC      0
 #define AT_SEQ	      12
 #define AT_DISRUPTION 16
-#define AT_FLAGS      24
+#define AT_WHAT	      24
 #define AT_GENERATION 104
 
 #define LAPIC_SPIV	0xf0
@@ -79,8 +80,7 @@ static void first_generation_is_described(void **state)
 	assert_int_equal(v.disruption, 0);
 	assert_int_equal(v.generation, 0);
 	assert_memory_equal(gmem_ptr(&k->m, GPA_VMCLOCK, 4), "VCLK", 4);
-	assert_int_equal(gmem_read(&k->m, GPA_VMCLOCK + AT_FLAGS, &flags, 8),
-			 0);
+	assert_int_equal(gmem_read(&k->m, GPA_VMCLOCK + AT_WHAT, &flags, 8), 0);
 	assert_int_equal(flags, HAS_COUNTER | SAYS_IT_BY_LINE);
 }
 

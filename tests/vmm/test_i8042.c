@@ -7,7 +7,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/archive.h"
 #include "base/err.h"
+#include "base/num.h"
 #include "vmm/vm.h"
 
 enum { DATA = 0, STATUS = 4 };
@@ -168,6 +170,72 @@ static void replies_never_overrun_the_buffer(void **state)
 	assert_int_equal(rd(vm, STATUS) & 1, 0);
 }
 
+static void guest_finds_its_keyboard_as_it_was(void **state)
+{
+	struct vm *vm = *state;
+	uint8_t buf[64];
+	struct archive a = archive_saver(buf, sizeof(buf));
+	size_t len;
+
+	wr(vm, STATUS, 0x60);
+	wr(vm, DATA, 0x01);
+	assert_int_equal(i8042_ctrl_alt_del(&vm->i8042), 0);
+	assert_int_equal(rd(vm, DATA), 0x14);
+	i8042_describe(&vm->i8042, &a);
+	assert_true(archive_ok(&a));
+	len = a.at;
+	assert_int_equal(tear_down(state), 0);
+	assert_int_equal(set_up(state), 0);
+	vm = *state;
+	a = archive_loader(buf, len);
+	i8042_describe(&vm->i8042, &a);
+	assert_true(archive_ok(&a));
+	/* The edge before the snapshot may be lost in KVM. */
+	assert_true(irq_seen(vm));
+	assert_int_equal(rd(vm, STATUS) & 1, 1);
+	assert_int_equal(rd(vm, DATA), 0x11);
+	assert_int_equal(rd(vm, DATA), 0xe0);
+	assert_int_equal(rd(vm, DATA), 0x71);
+	wr(vm, STATUS, 0x20);
+	assert_int_equal(rd(vm, DATA), 0x01);
+	for (size_t n = 0; n < len; n++) {
+		a = archive_loader(buf, n);
+		i8042_describe(&vm->i8042, &a);
+		assert_false(archive_ok(&a));
+	}
+}
+
+static void wrong_number_of_bytes_is_refused(void **state)
+{
+	static const struct {
+		uint32_t head, tail;
+		bool good;
+	} t[] = {
+		{7, 7, true},
+		{UINT32_MAX - 1, 14, true},
+		{0, I8042_BUF_BYTES + 1, false},
+		{1, 0, false},
+		{0, 1U << 31, false},
+	};
+	struct vm *vm = *state;
+	uint8_t buf[64];
+	struct archive a = archive_saver(buf, sizeof(buf));
+	size_t len;
+
+	i8042_describe(&vm->i8042, &a);
+	len = a.at;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		uint32_t head = t[i].head, tail = t[i].tail;
+
+		a = archive_saver(buf + len - 8, 8);
+		archive_u32(&a, &head);
+		archive_u32(&a, &tail);
+		a = archive_loader(buf, len);
+		i8042_describe(&vm->i8042, &a);
+		assert_int_equal(archive_ok(&a), t[i].good);
+	}
+}
+
 int main(void)
 {
 #define T(x) cmocka_unit_test_setup_teardown(x, set_up, tear_down)
@@ -179,6 +247,8 @@ int main(void)
 		T(fifth_ctrl_alt_del_does_not_fit),
 		T(control_and_output_port_are_kept),
 		T(replies_never_overrun_the_buffer),
+		T(guest_finds_its_keyboard_as_it_was),
+		T(wrong_number_of_bytes_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
