@@ -145,7 +145,7 @@ BOOT = tests/golden/run.py $(foreach t,http_contract api_contract \
 	start_contract process_contract net_contract contract_epoll nano \
 	nano_epoll nano_net nano_vsock nano_mmds \
 	syscalls linux_boot linux_net,tests/boot/$(t).py)
-include jailer/rules.mk
+include jailer/rules.mk base/filters/rules.mk
 need = @tools/need.sh $(1)
 again = @$(MAKE) --no-print-directory
 

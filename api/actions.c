@@ -15,7 +15,7 @@ static void start_done(struct job *j)
 	if (a->call.ret < 0)
 		start_failed(a);
 	else
-		start_finish(a);
+		a->call.ret = start_finish(a, &a->call.err);
 	api_done(a, a->call.ret, "Start microvm error: ", &a->call.err);
 }
 

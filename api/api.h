@@ -89,6 +89,7 @@ struct api {
 	struct loop_timer flush_timer; /* of the metrics, once a minute */
 	struct loop_timer pause_timer; /* a pause that takes too long */
 	int exit_code;		       /* once the loop has stopped */
+	const struct filter *filters;  /* one a role; NULL: none */
 };
 
 typedef void api_handler(struct api *a, struct call *c);
@@ -150,7 +151,7 @@ struct api *api_of_job(struct job *j);
 void api_run_early(struct api *a, const struct schema *s, void *body,
 		   void (*work)(struct job *j), void (*done)(struct job *j));
 
-/* 204, and how long it took: in the log and in the metrics. */
+/* 204, and how long it took: in the log and in the metrics (vmm_us or NULL). */
 void api_took(struct api *a, const char *action, uint64_t *vmm_us,
 	      uint64_t *api_us);
 
@@ -171,11 +172,12 @@ struct cJSON *print_vm_config(const struct config *cfg);
  * In this order, on the loop, the helper thread (or before the loop runs), and
  * the loop. After an error call start_failed() on the loop; then all may be
  * tried again. Texts lack the prefix of the endpoint. With a->load the machine
- * is that of the snapshot, and paused.
+ * is that of the snapshot, and paused. After an error of start_finish(), which
+ * has stopped the loop, there is no other try.
  */
 int start_prepare(struct api *a, struct err *e);
 int start_build(struct api *a, struct err *e);
-void start_finish(struct api *a);
+int start_finish(struct api *a, struct err *e);
 void start_failed(struct api *a);
 
 #endif

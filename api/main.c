@@ -2,11 +2,12 @@
 /*
  * main.c: the one place that wires everything.
  *
- * Order: command line, descriptors, log, metrics, helper thread, loop, API
- * socket, configuration file (which starts the guest), loop. Files are opened
- * here before the loop runs and on the helper thread afterwards.
+ * Order: first filter, command line, descriptors, log, metrics, helper thread,
+ * loop, API socket, configuration file (which starts the guest), loop. Files
+ * are opened here before the loop runs and on the helper thread afterwards.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/filter.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "base/utf8.h"
@@ -155,12 +157,33 @@ static int set_up_metrics(struct api *a, const struct args *args, struct err *e)
 	return 0;
 }
 
-/* Options of parts that this version does not have are refused, not ignored. */
-static const char *missing_part(const struct args *args)
+/* The filters of each role: the user's, ours, or none. */
+static int set_up_filters(struct api *a, const struct args *args, struct err *e)
 {
-	if (args->seccomp_filter)
-		return "--seccomp-filter is not supported by this version.";
-	return NULL;
+	static struct filter filters[FILTER_ROLES];
+	char *file;
+	size_t len;
+	int ret;
+
+	if (args->no_seccomp) {
+		log_warn("Running WITHOUT system call filters: --no-seccomp");
+		return 0;
+	}
+	a->filters = filter_builtin;
+	if (filter_builtin[FILTER_START].n == 0)
+		log_warn("Running WITHOUT system call filters: this build has "
+			 "none");
+	if (!args->seccomp_filter)
+		return 0;
+	/* Kept: instructions stay where they were read. */
+	ret = config_file_read(args->seccomp_filter, &file, &len, e);
+	if (ret == 0)
+		ret = filter_parse(filters, file, len, e);
+	if (ret < 0)
+		return err_wrap(e,
+				"Seccomp error: '%s': ", args->seccomp_filter);
+	a->filters = filters;
+	return 0;
 }
 
 static void on_ended(struct vm_owner *o, enum vm_end why)
@@ -207,7 +230,9 @@ static int start_from_file(struct api *a, const char *text, size_t len,
 		return err_wrap(e, "Failed to build MicroVM from Json: Could "
 				   "not Start MicroVM from one single json: ");
 	}
-	start_finish(a);
+	ret = start_finish(a, e);
+	if (ret < 0)
+		return ret;
 	log_info("Successfully started microvm that was configured from one "
 		 "single json");
 	return 0;
@@ -336,7 +361,6 @@ static void note_start(struct api *a, const struct args *args)
 static int start(struct api *a, struct args *args)
 {
 	struct args_fault fault;
-	const char *missing;
 	struct err e;
 
 	if (args_check_identity(args, &fault) < 0) {
@@ -355,9 +379,8 @@ static int start(struct api *a, struct args *args)
 		return args_failed(&fault);
 	mmds_init(&a->config.mmds, args->max_mmds_bytes);
 	metrics_attach_mmds(a->metrics, &a->config.mmds.counts);
-	missing = missing_part(args);
-	if (missing)
-		return fail(missing, missing, 1);
+	if (set_up_filters(a, args, &e) < 0)
+		return fail(e.text, e.text, 1);
 	note_start(a, args);
 	return run(a);
 }
@@ -373,12 +396,41 @@ static struct api api = {
 		  .drained = api_drained},
 };
 
+/*
+ * Asked before the command line is parsed, which is done under the filter. No
+ * option takes a value that begins with "--", so this word is the switch.
+ */
+static bool wants_filter(int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (!strcmp(argv[i], "--no-seccomp"))
+			return false;
+	}
+	return true;
+}
+
+static int first_filter(void)
+{
+	int ret = filter_first(&filter_builtin[FILTER_START]);
+	struct err e;
+
+	if (ret < 0)
+		(void)err_code(&e, ret,
+			       "Failed to add the first system call filter");
+	return ret < 0 ? fail(e.text, e.text, 1) : 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct args_fault fault;
 	int exit_code;
 	struct err e;
 
+	if (wants_filter(argc, argv) && first_filter() != 0)
+		return 1;
+	/* One heap, which grows by brk(): others take further system calls. */
+	(void)mallopt(M_ARENA_MAX, 1);
+	(void)mallopt(M_MMAP_MAX, 0);
 	log_init();
 	if (args_parse(&args, argc, argv, &fault) < 0)
 		return args_failed(&fault);

@@ -20,9 +20,11 @@ void api_took(struct api *a, const char *action, uint64_t *vmm_us,
 	uint64_t us = (clock_now_ns() - a->call.start_ns) / NS_PER_US;
 	char line[96];
 
-	*vmm_us = us;
 	*api_us = us;
-	log_info("'%s' VMM action took %" PRIu64 " us.", action, us);
+	if (vmm_us) {
+		*vmm_us = us;
+		log_info("'%s' VMM action took %" PRIu64 " us.", action, us);
+	}
 	(void)snprintf(line, sizeof(line),
 		       "'%s' API request took %" PRIu64 " us.", action, us);
 	api_ok_after(a, line);

@@ -77,7 +77,11 @@ static bool make_room(const struct server *s)
 /* The reply fits the empty buffer of a new socket. */
 static void refuse(int fd)
 {
-	(void)send(fd, too_many, strlen(too_many), MSG_DONTWAIT | MSG_NOSIGNAL);
+	struct iovec v = {.iov_base = (char *)(uintptr_t)too_many,
+			  .iov_len = strlen(too_many)};
+	const struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+
+	(void)sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 	(void)close(fd);
 }
 

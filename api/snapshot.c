@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "api/endpoints.h"
+#include "base/log.h"
 #include "snapshot/snapshot.h"
 
 /* ---- create ---- */
@@ -140,12 +141,18 @@ static void load_worked(struct api *a)
 {
 	struct metrics_api *m = &a->metrics->api;
 
-	start_finish(a);
-	if (a->call.load.body.resume_vm)
+	a->call.ret = start_finish(a, &a->call.err);
+	if (a->call.ret == 0 && a->call.load.body.resume_vm) {
+		log_info("Artificially kick devices");
 		api_resume(a);
+	}
 	load_end(a);
-	api_took(a, "load snapshot", &m->latencies_us.vmm_load_snapshot,
-		 &m->latencies_us.load_snapshot);
+	if (a->call.ret < 0) {
+		api_done(a, a->call.ret, "Load snapshot error: ", &a->call.err);
+		return;
+	}
+	api_took(a, "load snapshot", NULL, &m->latencies_us.load_snapshot);
+	m->latencies_us.vmm_load_snapshot = m->latencies_us.load_snapshot;
 }
 
 static void load_built(struct job *j)
@@ -238,5 +245,6 @@ void api_put_snapshot(struct api *a, struct call *c)
 	else if (token_is(&c->token[1], "load"))
 		load(a, c);
 	else
-		api_unknown_path(a, c);
+		api_fault(a, "Invalid request method and/or path: PUT %.*s.",
+			  (int)c->req->path_len, c->req->path);
 }

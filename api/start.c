@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fds.h"
+#include "base/filter.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "virtio/device.h"
@@ -61,6 +62,7 @@ static struct vm_config make_vm_config(struct api *a)
 		.root_arg = a->root_arg,
 		.probe = a->probe.started ? &a->probe : NULL,
 		.boot_timer = a->args->boot_timer,
+		.filter = a->filters ? &a->filters[FILTER_VCPU] : NULL,
 		.start_us = a->start_us,
 		.start_cpu_us = a->start_cpu_us,
 		.saved = a->load ? a->load->saved : NULL,
@@ -148,6 +150,7 @@ static int add_vsock(struct api *a, struct err *e)
 		.uds_path = v->body.uds_path.s,
 		.max_connections = v->max_connections,
 		.pool_bytes = VSOCK_POOL_BYTES,
+		.credit_bytes = VSOCK_CREDIT_BYTES,
 		.worker = a->worker,
 	};
 	int ret;
@@ -272,10 +275,25 @@ static void limit_serial(const struct api *a)
 	serial_limit(&a->vm->serial, &limit);
 }
 
-void start_finish(struct api *a)
+/* Filters of this thread and the helper; vCPU threads add theirs. */
+static int add_filters(struct api *a, struct err *e)
+{
+	int ret;
+
+	if (!a->filters)
+		return 0;
+	worker_seal(a->worker, &a->filters[FILTER_HELPER]);
+	ret = filter_add(&a->filters[FILTER_MAIN]);
+	if (ret == 0)
+		ret = worker_sealed(a->worker);
+	return ret < 0 ? err_code(e, ret, "Failed to add filters") : 0;
+}
+
+int start_finish(struct api *a, struct err *e)
 {
 	struct vm *vm = a->vm_starting;
 	bool to_file = a->config.serial.serial_out_path.s != NULL;
+	int ret;
 
 	a->vm = vm;
 	a->vm_starting = NULL;
@@ -293,13 +311,22 @@ void start_finish(struct api *a)
 	console_open_input();
 	serial_connect(&vm->serial, STDIN_FILENO,
 		       to_file ? FD_SERIAL : STDOUT_FILENO);
+	ret = add_filters(a, e);
+	if (ret < 0) {
+		a->exit_code = 1;
+		loop_stop(a->loop);
+		return ret;
+	}
 	if (a->load) {
 		vm->state = VM_PAUSED;
+		if (a->config.vsock.vsock)
+			vsock_reset_transport(a->config.vsock.vsock);
 	} else {
 		log_info("Artificially kick devices");
 		vm_run(vm);
 	}
 	attach_metrics(a);
+	return 0;
 }
 
 void start_failed(struct api *a)

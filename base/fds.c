@@ -84,11 +84,6 @@ int fds_init(struct err *e)
 
 int fds_move(int fd, int to, struct err *e)
 {
-	if (fd == to)
-		return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0
-			       ? err_sys(e, "Failed to keep descriptor %d", fd)
-			       : to;
-
 	int ret = dup3(fd, to, O_CLOEXEC) < 0
 			  ? err_sys(e, "Failed to move descriptor %d to %d", fd,
 				    to)

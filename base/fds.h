@@ -18,19 +18,21 @@ struct err;
 
 enum {
 	FDS_FIRST = 192,
-	FD_LOOP = FDS_FIRST, /* io_uring, or epoll */
-	FD_WAKE,	     /* eventfd by which other threads wake the loop */
-	FD_LOG,		     /* log file */
-	FD_METRICS,	     /* metrics file */
-	FD_API,		     /* listening API socket */
-	FD_SERIAL,	     /* serial output file */
-	FD_KVM,		     /* /dev/kvm */
-	FD_PROBE,	     /* the same, while the helper reads from it */
-	FD_VM,		     /* the virtual machine */
-	FD_VSOCK,	     /* listening socket of the vsock device */
-	FD_TAP0, /* TAP of interface 0; interface n is FD_TAP0 + n */
+	FD_TAP0 =
+		FDS_FIRST, /* TAP of interface 0; interface n is FD_TAP0 + n */
 	FD_TAP_END = FD_TAP0 + 17,
-	FD_VCPU0 = FD_TAP_END, /* vCPU 0; vCPU n is FD_VCPU0 + n */
+	FD_LOOP = FD_TAP_END, /* io_uring, or epoll */
+	FD_WAKE,	      /* eventfd by which other threads wake the loop */
+	FD_LOG,		      /* log file */
+	FD_METRICS,	      /* metrics file */
+	FD_API,		      /* listening API socket */
+	FD_SERIAL,	      /* serial output file */
+	FD_KVM,		      /* /dev/kvm */
+	FD_PROBE,	      /* the same, while the helper reads from it */
+	FD_VM,		      /* the virtual machine */
+	FD_VSOCK,	      /* listening socket of the vsock device */
+	/* vCPU 0; vCPU n is FD_VCPU0 + n. A filter compares by one mask. */
+	FD_VCPU0 = 224,
 	FDS_END = FD_VCPU0 + 32,
 };
 

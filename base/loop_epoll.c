@@ -124,18 +124,24 @@ static void unwatch(struct epoll *p, struct io_op *op)
 				   list->head ? EPOLL_CTL_MOD : EPOLL_CTL_DEL);
 }
 
+/*
+ * recvmsg() and sendmsg() in place of recv() and send(): vsock needs these, and
+ * what a filter allows is to be little.
+ */
 static int try(const struct io_op *op)
 {
+	/* io_op keeps one pointer for both directions. */
+	struct iovec v = {.iov_base = (void *)(uintptr_t)op->buf,
+			  .iov_len = op->len};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
 	ssize_t n;
 
 	switch ((enum op_kind)op->kind) {
 	case OP_RECV:
-		/* io_op keeps one pointer for both directions. */
-		n = recv(op->fd, (void *)(uintptr_t)op->buf, op->len,
-			 MSG_DONTWAIT);
+		n = recvmsg(op->fd, &m, MSG_DONTWAIT);
 		break;
 	case OP_SEND:
-		n = send(op->fd, op->buf, op->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		n = sendmsg(op->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 		break;
 	default:
 		n = accept4(op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/worker.h"
 
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/err.h"
+#include "base/filter.h"
 #include "base/num.h"
 #include "base/sigmask.h"
 
@@ -22,7 +26,11 @@ struct worker {
 	/* Under the lock. */
 	struct job *first;
 	struct job *last;
+	const struct filter *filter; /* to be added */
 	bool stop;
+
+	uint32_t sealed; /* futex: its filter has been added */
+	int seal_ret;
 };
 
 static void on_loop(struct loop_msg *m)
@@ -32,12 +40,26 @@ static void on_loop(struct loop_msg *m)
 	j->done(j);
 }
 
+/* By bare futexes: the waiting thread has its own filter already. */
+static void seal(struct worker *w)
+{
+	w->seal_ret = filter_add(w->filter);
+	w->filter = NULL;
+	__atomic_store_n(&w->sealed, 1, __ATOMIC_RELEASE);
+	(void)syscall(SYS_futex, &w->sealed, FUTEX_WAKE_PRIVATE, 1);
+}
+
 /* The next job; NULL when the queue is empty and the worker is to end. */
 static struct job *take(struct worker *w)
 {
 	(void)pthread_mutex_lock(&w->lock);
-	while (!w->first && !w->stop)
+	if (w->filter)
+		seal(w);
+	while (!w->first && !w->stop) {
 		(void)pthread_cond_wait(&w->more, &w->lock);
+		if (w->filter)
+			seal(w);
+	}
 
 	struct job *j = w->first;
 
@@ -132,4 +154,20 @@ void worker_submit(struct worker *w, struct job *j)
 	w->last = j;
 	(void)pthread_cond_signal(&w->more);
 	(void)pthread_mutex_unlock(&w->lock);
+}
+
+void worker_seal(struct worker *w, const struct filter *f)
+{
+	(void)pthread_mutex_lock(&w->lock);
+	w->filter = f;
+	(void)pthread_cond_signal(&w->more);
+	(void)pthread_mutex_unlock(&w->lock);
+}
+
+int worker_sealed(struct worker *w)
+{
+	while (__atomic_load_n(&w->sealed, __ATOMIC_ACQUIRE) == 0)
+		(void)syscall(SYS_futex, &w->sealed, FUTEX_WAIT_PRIVATE, 0,
+			      NULL);
+	return w->seal_ret;
 }

@@ -13,6 +13,7 @@
 #include "base/loop.h"
 
 struct err;
+struct filter;
 struct worker;
 
 /*
@@ -33,5 +34,13 @@ void worker_free(struct worker *w);
 
 /* Loop thread only. */
 void worker_submit(struct worker *w, struct job *j);
+
+/*
+ * Have the thread add a filter to itself, before any further job; once. The
+ * second call waits until it has: in between the caller can add its own.
+ * Returns what filter_add() did. Loop thread only.
+ */
+void worker_seal(struct worker *w, const struct filter *f);
+int worker_sealed(struct worker *w);
 
 #endif

@@ -23,9 +23,9 @@ BEGIN {
 	may["jailer"] = "base jailer"
 	may["ctl"] = "base snapshot ctl"
 	may["guest"] = "guest"
-	may["tests"] = "base vmm virtio snapshot api jailer ctl guest tests"
+	may["tests"] = "base vmm virtio snapshot api jailer ctl guest tools tests"
 	may["perf"] = "base vmm virtio snapshot api jailer ctl guest perf"
-	may["tools"] = "base tools"
+	may["tools"] = "base ctl tools"
 	# System headers that tell of a layer that is too high.
 	not_in["base"] = "linux/kvm.h linux/virtio cjson/"
 	not_in["vmm"] = "linux/virtio cjson/"

@@ -158,10 +158,6 @@ static void move(void)
 	CHECK(fds_move(fd, FD_LOOP, &e) == FD_LOOP);
 	CHECK(!is_open(fd));
 	CHECK(fcntl(FD_LOOP, F_GETFD) == FD_CLOEXEC);
-	/* In place already. */
-	CHECK(fcntl(FD_LOOP, F_SETFD, 0) == 0);
-	CHECK(fds_move(FD_LOOP, FD_LOOP, &e) == FD_LOOP);
-	CHECK(fcntl(FD_LOOP, F_GETFD) == FD_CLOEXEC);
 }
 
 static void move_replaces_the_number(void **state)

@@ -2,13 +2,14 @@
 /*
  * callwatch: run the monitor and report each system call outside the tables.
  *
- *	callwatch [-t DIR] [-o FILE] [-a] [-e] [-u] COMMAND [ARG...]
+ *	callwatch [-t DIR] [-o FILE] [-a] [-e] [-u] [-v] COMMAND [ARG...]
  *	callwatch [-t DIR] -l
  *
  *	-t  folder of the tables (base/filters)
  *	-o  append the report to FILE instead of writing it to stderr
  *	-a  watch from the exec on, the start of the C library included
  *	-e  answer io_uring_setup() with ENOSYS, as hosts do that forbid it
+ *	-v  hide the vDSO: on hosts of poor clocks it makes system calls, too
  *	-u  report rows that no call matched, too
  *	-l  no command: check that the tables keep the limits of the design
  *
@@ -16,13 +17,15 @@
  * where main() begins and the C library's own start ends, until a guest is
  * entered; then main.tbl for the main thread, helper.tbl for "fc_api", vcpu.tbl
  * for "fc_vcpu N" from its own first KVM_RUN on, and start.tbl for threads that
- * have not come so far. Calls of threads with other names are outside.
+ * have not come so far, which may also do what they may later. Calls of threads
+ * with other names are outside.
  *
  * A seccomp filter hands each call to us by ptrace before it is made. Signals
  * pass as they come; SIGTERM, SIGINT, SIGHUP and SIGQUIT sent to us are handed
  * on. The exit code is 1 if a call was outside, else that of the command
  * (128 + signal if one killed it).
  */
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -37,6 +40,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -78,6 +82,7 @@ struct watch {
 	size_t n_found;
 	pid_t pid;
 	bool no_uring; /* pretend that the host forbids it */
+	bool no_vdso;  /* ... that its clocks take system calls */
 	bool armed;    /* main() has begun */
 	bool ran;      /* a guest has been entered */
 	uint64_t calls;
@@ -140,11 +145,22 @@ static void learn_role(const struct watch *w, struct thread *t)
 
 static enum role role_now(struct watch *w, struct thread *t)
 {
+	if (!t->known && t->named)
+		learn_role(w, t);
 	if (!w->ran || !t->named)
 		return START;
-	if (!t->known)
-		learn_role(w, t);
 	return t->role == VCPU && !t->ran ? START : t->role;
+}
+
+/* The first filter allows what the others allow, too. */
+static struct row *find_row(struct watch *w, const struct thread *t,
+			    enum role role, int nr, const uint64_t args[6])
+{
+	struct row *row = table_find(&w->table[role], nr, args);
+
+	if (row || role != START)
+		return row;
+	return table_find(&w->table[t->role], nr, args);
 }
 
 static void note_outside(struct watch *w, enum role role, int nr,
@@ -192,11 +208,37 @@ static void on_call(struct watch *w, pid_t tid)
 	/* After this call, that is. */
 	if (nr == SYS_prctl && args[0] == PR_SET_NAME)
 		t->named = true;
-	row = table_find(&w->table[role], nr, args);
+	row = find_row(w, t, role, nr, args);
 	if (row)
 		row->hits++;
 	else
 		note_outside(w, role, nr, args);
+}
+
+/* At the first instruction: argc, argv, NULL, environment, NULL, auxv. */
+static void hide_vdso(pid_t tid)
+{
+	struct user_regs_struct regs;
+	unsigned long at;
+	int ends = 0;
+
+	if (ptrace(PTRACE_GETREGS, tid, 0, &regs) < 0)
+		return;
+	for (at = regs.rsp + 8; ends < 2; at += 8) {
+		errno = 0;
+		if (ptrace(PTRACE_PEEKDATA, tid, at, 0) == 0)
+			ends++;
+		if (errno)
+			return;
+	}
+	for (;; at += 16) {
+		long type = ptrace(PTRACE_PEEKDATA, tid, at, 0);
+
+		if (type == AT_SYSINFO_EHDR)
+			(void)ptrace(PTRACE_POKEDATA, tid, at, AT_IGNORE);
+		if (type == AT_NULL || type == -1)
+			return;
+	}
 }
 
 static bool stops_group(int sig)
@@ -216,6 +258,8 @@ static void on_stop(struct watch *w, pid_t tid, int status)
 	}
 	if (event == PTRACE_EVENT_SECCOMP)
 		on_call(w, tid);
+	if (event == PTRACE_EVENT_EXEC && w->no_vdso)
+		hide_vdso(tid);
 	/* Events are no signals; a signal goes on to the thread. */
 	(void)ptrace(PTRACE_CONT, tid, 0, event ? 0 : sig);
 }
@@ -290,7 +334,7 @@ static bool start(struct watch *w, char **argv)
 	if (ptrace(PTRACE_SEIZE, w->pid, 0,
 		   PTRACE_O_EXITKILL | PTRACE_O_TRACESECCOMP |
 			   PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK |
-			   PTRACE_O_TRACEVFORK) < 0) {
+			   PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC) < 0) {
 		perror("callwatch: ptrace");
 		return false;
 	}
@@ -356,7 +400,7 @@ static int exit_code(const struct watch *w)
 static int usage(void)
 {
 	(void)fprintf(stderr,
-		      "usage: callwatch [-t DIR] [-o FILE] [-a] [-e] [-u] "
+		      "usage: callwatch [-t DIR] [-o FILE] [-a] [-e] [-u] [-v] "
 		      "COMMAND [ARG...]\n"
 		      "       callwatch [-t DIR] -l\n");
 	return 2;
@@ -370,13 +414,15 @@ int main(int argc, char **argv)
 	bool unused = false, limits = false;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "+t:o:aeul")) != -1) {
+	while ((opt = getopt(argc, argv, "+t:o:aeuvl")) != -1) {
 		if (opt == 't')
 			dir = optarg;
 		else if (opt == 'a')
 			w.armed = true;
 		else if (opt == 'e')
 			w.no_uring = true;
+		else if (opt == 'v')
+			w.no_vdso = true;
 		else if (opt == 'u')
 			unused = true;
 		else if (opt == 'l')

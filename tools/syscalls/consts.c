@@ -7,6 +7,7 @@
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/kvm.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,14 +66,20 @@ static const struct {
 	C(KVM_GET_PIT2),
 	C(KVM_GET_REGS),
 	C(KVM_GET_SREGS),
+	C(KVM_GET_SREGS2),
+	C(KVM_GET_SREGS2),
 	C(KVM_GET_SUPPORTED_CPUID),
 	C(KVM_GET_TSC_KHZ),
 	C(KVM_GET_VCPU_EVENTS),
 	C(KVM_GET_VCPU_MMAP_SIZE),
 	C(KVM_GET_XCRS),
 	C(KVM_GET_XSAVE),
+	C(KVM_GET_XSAVE2),
+	C(KVM_GET_XSAVE2),
 	C(KVM_IOEVENTFD),
 	C(KVM_IRQFD),
+	C(KVM_IRQ_LINE),
+	C(KVM_IRQ_LINE),
 	C(KVM_KVMCLOCK_CTRL),
 	C(KVM_RUN),
 	C(KVM_SET_CLOCK),
@@ -89,6 +96,8 @@ static const struct {
 	C(KVM_SET_REGS),
 	C(KVM_SET_SIGNAL_MASK),
 	C(KVM_SET_SREGS),
+	C(KVM_SET_SREGS2),
+	C(KVM_SET_SREGS2),
 	C(KVM_SET_TSC_KHZ),
 	C(KVM_SET_TSS_ADDR),
 	C(KVM_SET_USER_MEMORY_REGION),
@@ -161,6 +170,7 @@ static const struct {
 	C(SOCK_CLOEXEC),
 	C(SOCK_NONBLOCK),
 	C(SOCK_STREAM),
+	C(SECCOMP_SET_MODE_FILTER),
 	C(PR_CAPBSET_READ),
 	C(PR_GET_NAME),
 	C(PR_SET_DUMPABLE),

@@ -89,7 +89,11 @@ static bool parse_rule(char *text, struct rule *r)
 	if (!parse_value(value, &r->low))
 		return false;
 	r->high = r->low;
-	return !range || (!r->none_of && parse_value(range + 2, &r->high));
+	if (!range)
+		return true;
+	if (r->none_of || !parse_value(range + 2, &r->high))
+		return false;
+	return r->low < r->high--;
 }
 
 /* Returns what is wrong, or NULL. */
@@ -99,9 +103,14 @@ static const char *parse_row(struct row *row, char *line)
 	char *save = NULL;
 	char *word;
 
-	if (!reason || reason[1 + strspn(reason + 1, " \t\n")] == '\0')
+	if (!reason)
 		return "no reason";
-	*reason = '\0';
+	*reason++ = '\0';
+	reason += strspn(reason, " \t");
+	reason[strcspn(reason, "\n")] = '\0';
+	if (!reason[0] || strlen(reason) >= sizeof(row->reason))
+		return "no reason, or a long one";
+	memcpy(row->reason, reason, strlen(reason) + 1);
 	word = strtok_r(line, " \t", &save);
 	row->nr = word ? number_of(word) : -1;
 	if (row->nr < 0)
@@ -142,7 +151,6 @@ bool table_load(struct table *t, const char *path)
 	char *line = NULL;
 	size_t size = 0;
 
-	t->n = 0;
 	if (!f) {
 		perror(path);
 		return false;
@@ -187,8 +195,9 @@ struct row *table_find(struct table *t, int nr, const uint64_t args[6])
 static bool names_path(int nr)
 {
 	static const char *const names[] = {
-		"bind",	  "connect",   "newfstatat", "open",   "openat",
-		"rename", "renameat2", "socket",     "unlink", "unlinkat",
+		"bind",	     "connect", "getcwd",   "newfstatat",
+		"open",	     "openat",	"readlink", "rename",
+		"renameat2", "socket",	"unlink",   "unlinkat",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {

@@ -5,10 +5,11 @@
  *	name [rule...]  # reason
  *
  * A row matches a call of that name when all of its rules do. A rule is
- * "ARG=VALUE", "ARG=LOW..HIGH" or "ARG!&MASK" (none of these bits), where ARG
- * is 0 to 5 and values are numbers or names, joined by "|". The lower 32 bits
- * of an argument are looked at: the kernel takes no more of descriptors,
- * commands and flags. Each row needs its reason.
+ * "ARG=VALUE", "ARG=LOW..END" (END is the first that is not meant) or
+ * "ARG!&MASK" (none of these bits), where ARG is 0 to 5 and values are numbers
+ * or names, joined by "|". The lower 32 bits of an argument are looked at: the
+ * kernel takes no more of descriptors, commands and flags. Each row needs its
+ * reason.
  */
 #ifndef TOOLS_SYSCALLS_TABLE_H
 #define TOOLS_SYSCALLS_TABLE_H
@@ -17,13 +18,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TABLE_ROWS  160
-#define TABLE_RULES 3
+#define TABLE_ROWS	   192
+#define TABLE_RULES	   3
+#define TABLE_REASON_BYTES 64
 
 struct rule {
 	unsigned int arg;
-	bool none_of; /* of the bits in low */
-	uint32_t low, high;
+	bool none_of;	    /* of the bits in low */
+	uint32_t low, high; /* both are meant */
 };
 
 struct row {
@@ -31,6 +33,7 @@ struct row {
 	unsigned int line; /* in its file */
 	unsigned int n_rules;
 	struct rule rule[TABLE_RULES];
+	char reason[TABLE_REASON_BYTES];
 	uint64_t hits;
 };
 
@@ -39,7 +42,10 @@ struct table {
 	size_t n;
 };
 
-/* Read a table; says on stderr what is wrong with it. False if anything is. */
+/*
+ * Read a table, behind the rows that *t has; says on stderr what is wrong with
+ * it. False if anything is.
+ */
 bool table_load(struct table *t, const char *path);
 
 /* The row that allows the call, or NULL. */
