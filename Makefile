@@ -194,7 +194,7 @@ fmt:
 
 install: all
 	install -D -m 755 $(B)/bin/mayfly $(DESTDIR)$(PREFIX)/bin/mayfly
-	install -m 755 $(B)/bin/mayfly-jailer $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(B)/bin/mayfly-jailer $(B)/bin/mayflyctl $(DESTDIR)$(PREFIX)/bin/
 	ln -sf mayfly $(DESTDIR)$(PREFIX)/bin/firecracker
 	ln -sf mayfly-jailer $(DESTDIR)$(PREFIX)/bin/jailer
 

@@ -11,7 +11,7 @@ set -eu
 group() {
 	case $1 in
 	@build) echo gcc make libc6-dev liburing-dev libcjson-dev libsodium-dev \
-		libcap-ng-dev dpkg-dev ;;
+		libcap-ng-dev libseccomp-dev dpkg-dev ;;
 	@test) echo gcc make libc6-dev liburing-dev libcjson-dev libsodium-dev \
 		libcmocka-dev libseccomp-dev libcap-ng-dev iproute2 python3 binutils curl e2fsprogs \
 		mount util-linux ;;

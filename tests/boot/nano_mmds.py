@@ -167,6 +167,7 @@ class Service:
                "mmds-config": {"version": version,
                                "network_interfaces": [net.tap]}})
         self.m.wait_text("^nano: net relays")
+        net.wait_up()
         self.m.api.put("/mmds", DATA)
         self.peer = Peer(Relay(net))
 

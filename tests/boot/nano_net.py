@@ -34,6 +34,7 @@ def boot(t, net, orders, limits=None, **more):
     m = t.boot_api(orders, mem=256, metrics=metrics,
                    **{"network-interfaces": [interface]}, **more)
     m.wait_text("^nano: net (receives|echoes|features)")
+    net.wait_up()
     return m
 
 

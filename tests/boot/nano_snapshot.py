@@ -405,7 +405,7 @@ def killed_between_the_two_names(t):
 
 
 GENERATION = (r"^nano: generation id=(\S+) counter=(\d+) marker=(\d+) "
-              r"seq=(\d+) told=(\w+)\r?$")
+              r"seq=(\d+) told=(yes|no)\r?$")
 
 
 def clones_know_that_they_are(t):

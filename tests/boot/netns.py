@@ -162,10 +162,11 @@ class NetNs:
         return s
 
     def wait_up(self):
-        """Until somebody has opened the TAP."""
+        """Until somebody has opened the TAP and the host sends on it: it does
+        so a while after that, and drops frames before."""
         def running():
             path = "ip", "-o", "link", "show", self.tap
-            return "LOWER_UP" in call(*path)
+            return " state UP " in call(*path)
         wait_for(running, "carrier on " + self.tap)
 
 
