@@ -165,11 +165,15 @@ static uint32_t slice(struct iovec *to, const struct iovec *v, uint64_t skip,
 	return n;
 }
 
-/* The guest hears of new room before it has run out of it. */
+/*
+ * The guest hears of new room before it has run out of it. It may send less
+ * than we allow: Linux, no more than it would take itself.
+ */
 static void forwarded(struct vsock_conn *c, uint32_t n)
 {
 	c->fwd_cnt += n;
-	if (c->fwd_cnt - c->told_cnt >= c->buf_alloc / 2)
+	if (c->fwd_cnt - c->told_cnt >=
+	    MIN(c->buf_alloc, c->peer_buf_alloc) / 2)
 		pend(c, PEND_CREDIT_UPDATE);
 }
 

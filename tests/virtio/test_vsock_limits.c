@@ -412,6 +412,27 @@ static void credit_is_exact(void **state)
 	(void)close(fd);
 }
 
+/* Linux sends no more than it would take, and then waits to be told. */
+static void a_guest_that_uses_less_credit_is_told_in_time(void **state)
+{
+	static uint8_t data[BUF_ALLOC], heard[BUF_ALLOC];
+	struct fixture *f = *state;
+	struct peer p;
+	int fd;
+
+	f->credit = MIB;
+	attach(f);
+	fd = connect_guest(f, &p, 1);
+	assert_true(p.buf_alloc / 2 % BUF_ALLOC == 0);
+	for (uint32_t n = 0; n < p.buf_alloc / 2; n += BUF_ALLOC) {
+		tell_data(f, &p, data, BUF_ALLOC);
+		assert_int_equal(hear(f, fd, heard, BUF_ALLOC), BUF_ALLOC);
+	}
+	packet_for(f, VSOCK_CREDIT_UPDATE, &p);
+	assert_int_equal(f->hdr.fwd_cnt, p.buf_alloc / 2);
+	(void)close(fd);
+}
+
 /* ---- memory ---- */
 
 /* What was kept for hosts that did not read goes back when they have. */
@@ -469,6 +490,7 @@ int main(void)
 		BOTH(a_storm_of_requests_leaves_the_helper_to_others),
 		BOTH(few_connections_have_more_credit),
 		BOTH(credit_is_exact),
+		BOTH(a_guest_that_uses_less_credit_is_told_in_time),
 		BOTH(memory_returns_to_small),
 	};
 
