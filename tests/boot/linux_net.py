@@ -5,8 +5,7 @@
 usage: linux_net.py [PART OF A NAME...]
 
 One guest, booted at first use, serves all tests but the last; the TAP is in a
-network namespace of this process. The environment is that of monitor.py, and
-  GUEST        the folder of the Linux guest (build/guest)
+network namespace of this process. The environment is that of linux_guest.py.
 Without MAYFLY_SOAK the streams without offloads are shorter: each packet costs
 milliseconds where the guest's kernel is interpreted.
 """
@@ -20,32 +19,21 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
 
 import agent
 import monitor
-from agent import Agent
-from monitor import Monitor, check, check_equal
-from netns import GUEST_IP, HOST_IP, NetNs
+from linux_guest import DEADLINE_S, METADATA, MMDS_IP, Guest, Server, sha256
+from linux_snapshot import Snapshots
+from monitor import check, check_equal
+from netns import GUEST_IP, HOST_IP
 
-GUEST = os.path.abspath(os.environ.get(
-    "GUEST", os.path.join(monitor.TOP, "build/guest")))
-DEADLINE_S = 280        # as in linux_boot.py
 BLOB_BYTES = 16 << 20
 SLOW_BYTES = BLOB_BYTES if monitor.SOAK else 2 << 20
 FRAME_MAX = 1514        # one segment
-MMDS_IP = "169.254.169.254"
 MMDS_LIMIT = 51200
-METADATA = {"latest": {"meta-data": {"ami-id": "ami-1", "tags": {"a": "b"}},
-                       "number": 7}}
-
-
-def sha256(data):
-    """In hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def host_offloads(tap, turn_on):
@@ -89,34 +77,6 @@ class Web(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
-class Server:
-    """A TCP listener on the TAP that takes one connection, on a thread."""
-
-    def __init__(self, serve):
-        self.socket = socket.create_server((HOST_IP, 0))
-        self.socket.settimeout(DEADLINE_S)
-        self.port = self.socket.getsockname()[1]
-        self.result = None
-        self.thread = threading.Thread(target=self.run, args=[serve])
-        self.thread.start()
-
-    def run(self, serve):
-        """On the thread."""
-        try:
-            conn, _ = self.socket.accept()
-            with conn:
-                conn.settimeout(DEADLINE_S)
-                self.result = serve(conn)
-        except OSError as e:
-            self.result = e
-
-    def end(self):
-        """What serve() returned."""
-        self.thread.join()
-        self.socket.close()
-        return self.result
-
-
 def send_all(data):
     """For Server: send this, and wait for the end."""
     def serve(conn):
@@ -137,93 +97,9 @@ def hash_all(conn):
         size += len(data)
 
 
-class Guest:
-    """A booted guest; the tests are its methods."""
-
-    def __init__(self, version="V2", image="root.ext4"):
-        self.version, self.image = version, image
-        self.folder = tempfile.TemporaryDirectory(prefix="mayfly-")
-        self.net = self.monitor = self.is_agent = None
-        self.blob = os.urandom(BLOB_BYTES)
-
-    def file(self, name):
-        """In its folder."""
-        return os.path.join(self.folder.name, name)
-
-    def source(self):
-        """Its kernel, and what the host asks of the command line."""
-        words = subprocess.run([os.path.join(monitor.TOP,
-                                             "tools/guest-args.sh")],
-                               check=True, capture_output=True, text=True)
-        source = {"kernel_image_path": os.path.join(GUEST, "vmlinux"),
-                  "boot_args": "console=ttyS0 quiet reboot=k panic=1 "
-                               + words.stdout.strip() +
-                               " mayfly.run=agent,poweroff"}
-        if self.image == "initramfs.cpio":
-            source["initrd_path"] = os.path.join(GUEST, self.image)
-        return source
-
-    def boot(self):
-        """Until the agent listens and the network is up."""
-        self.net = NetNs()
-        self.monitor = Monitor(self.folder.name)
-        api = self.monitor.api
-        api.put("/machine-config", {"vcpu_count": 2, "mem_size_mib": 256})
-        api.put("/boot-source", self.source())
-        if self.image == "root.ext4":
-            api.put("/drives/root", monitor.drive(
-                os.path.join(GUEST, self.image), True, True,
-                drive_id="root"))
-        interface = self.net.interface()
-        name = interface["iface_id"]
-        api.put("/network-interfaces/" + name, interface)
-        api.put("/vsock", {"guest_cid": 3, "uds_path": self.file("v.sock")})
-        api.put("/mmds/config", {"version": self.version,
-                                 "network_interfaces": [name]})
-        api.put("/mmds", METADATA)
-        api.put("/actions", {"action_type": "InstanceStart"})
-        there = Agent(self.file("v.sock"), timeout=DEADLINE_S)
-        there.wait(DEADLINE_S,
-                   lambda: self.monitor.process.poll() is None)
-        self.is_agent = there
-        self.shell("ifconfig eth0 %s netmask 255.255.255.0 up && "
-                   "route add -host %s dev eth0" % (GUEST_IP, MMDS_IP))
-
-    @property
-    def agent(self):
-        """Its agent; boots it."""
-        if not self.is_agent:
-            check(not self.monitor, "the guest did not boot")
-            try:
-                self.boot()
-            except Exception:
-                if self.monitor:
-                    self.monitor.show()
-                raise
-        return self.is_agent
-
-    def close(self):
-        """End it, whatever it does."""
-        if self.monitor:
-            self.monitor.kill()
-        if self.net:
-            self.net.close()
-        self.folder.cleanup()
-
-    def run(self, *words, **more):
-        """Standard output of a command that must succeed."""
-        result = self.agent.run(words, limit_s=DEADLINE_S, **more)
-        check((result.how, result.value) == (agent.EXITED, 0),
-              "%s: %r" % (" ".join(words), result))
-        return result.out.decode()
-
-    def shell(self, script, **more):
-        """The same, of a script."""
-        return self.run("sh", "-c", script, **more)
-
-    def hash(self, path):
-        """SHA-256 of a file in the guest."""
-        return self.run("check", "read", path).split()[-1]
+class Tests(Guest):
+    """The guest; the tests are its methods."""
+    blob = os.urandom(BLOB_BYTES)
 
     # ---- agent ----
 
@@ -362,22 +238,6 @@ class Guest:
 
     # ---- metadata ----
 
-    def ask(self, method, path, *headers):
-        """(status, body) of a request to the metadata service."""
-        text = "\r\n".join(["%s %s HTTP/1.1" % (method, path), *headers,
-                            "", ""])
-        reply = self.run("busybox", "nc", MMDS_IP, "80", stdin=text.encode())
-        head, _, body = reply.partition("\r\n\r\n")
-        check(head.startswith("HTTP/1.1 "), reply)
-        return int(head.split()[1]), body
-
-    def token(self, ttl_s):
-        """A token."""
-        status, text = self.ask("PUT", "/latest/api/token",
-                                "X-metadata-token-ttl-seconds: %d" % ttl_s)
-        check_equal(status, 200, text)
-        return "X-metadata-token: " + text
-
     def serves_metadata(self, _):
         """mmds: with a token; without, with a wrong or old one it is refused"""
         path = "/latest/meta-data"
@@ -428,8 +288,8 @@ class Guest:
 
 
 def serves_plain_metadata(_):
-    """mmds version 1, initramfs: no token is asked for, and any is taken"""
-    guest = Guest("V1", "initramfs.cpio")
+    """mmds version 1: no token is needed, any is taken; 1 vCPU, a snapshot"""
+    guest = Guest("V1", "initramfs.cpio", 1)
     try:
         path = "/latest/meta-data/ami-id"
         check_equal(guest.ask("GET", path), (200, "ami-1"), "no token")
@@ -439,19 +299,28 @@ def serves_plain_metadata(_):
                     (200, "ami-1"), "token")
         check_equal(guest.shell("wget -q -O - http://%s/latest/number; echo $?"
                                 % MMDS_IP).strip(), "1", "a number")
+        snapshots = Snapshots(guest)
+        snapshots.prepare()
+        snapshots.move()
+        snapshots.check_kernel(1)
+        guest.monitor.api.put("/mmds", METADATA)
+        check_equal(guest.ask("GET", path), (200, "ami-1"), "restored")
     finally:
         guest.close()
 
 
 def main():
     """All tests."""
-    guest = Guest()
+    guest = Tests()
+    snapshots = Snapshots(guest)
     try:
         return monitor.main([
             guest.runs_commands, guest.ends_commands, guest.serves_many,
             guest.copies_files, guest.pings, guest.speaks_http,
             guest.streams_with_offloads, guest.streams_without_offloads,
-            guest.serves_metadata, guest.merges_metadata, guest.powers_off,
+            guest.serves_metadata, guest.merges_metadata,
+            snapshots.goes_on, snapshots.keeps_time, snapshots.clones_differ,
+            snapshots.keeps_metadata_rules, guest.powers_off,
             serves_plain_metadata])
     finally:
         guest.close()
