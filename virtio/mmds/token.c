@@ -48,12 +48,23 @@ void mmds_token_new(struct mmds *m, uint32_t ttl_s,
 				sizeof(t), VARIANT);
 }
 
+/* libsodium 1.0.18 takes some letters with the highest bit set for others. */
+static bool is_ascii(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] & 0x80)
+			return false;
+	}
+	return true;
+}
+
 bool mmds_token_valid(const struct mmds *m, const char *text, size_t len)
 {
 	struct token t;
 	size_t n;
 
-	return sodium_base642bin((uint8_t *)&t, sizeof(t), text, len, NULL, &n,
+	return is_ascii(text, len) &&
+	       sodium_base642bin((uint8_t *)&t, sizeof(t), text, len, NULL, &n,
 				 NULL, VARIANT) == 0 &&
 	       n == sizeof(t) &&
 	       crypto_auth_verify(t.mac, (const uint8_t *)&t, SIGNED_BYTES,
