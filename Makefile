@@ -179,6 +179,7 @@ bench:
 	$(call need,@build @test)
 	$(again) all $(NANO) $(PERF)
 	@perf/bench.py --build $(B)
+	@perf/bench_snapshot.py --build $(B) $(if $(wildcard $(B)/guest/vmlinux),--linux)
 
 fuzz:
 	$(call need,@fuzz)

@@ -23,6 +23,7 @@ import bench_page
 import bench_run
 from bench_run import (DRIVE_JOBS, LIMITS, Failed, Floor, Monitor, Qemu,
                        drive_measure, limit_per_s)
+from bench_table import cell, print_table, progress, verdict
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.append(f"{TOP}/tests/boot")
@@ -55,11 +56,6 @@ MEASURES["limit ops"] = ("reads for 10 s under a limit of requests",
 MEASURES.update(bench_net.MEASURES)
 
 
-def verdict(text, held):
-    """A target and whether it is met."""
-    return f"{text}: {'ok' if held else 'MISS'}"
-
-
 def target(measure, median):
     """What the figure of mayfly is to be. median: {measure: {subject: m}}"""
     ours = median[measure].get("mayfly")
@@ -90,21 +86,6 @@ def target(measure, median):
     return ""
 
 
-def number(v):
-    """Four digits at most where that is enough."""
-    return f"{v:.0f}" if v >= 1000 else f"{v:.4g}"
-
-
-def cell(values, floor):
-    """Median, quartiles, ratio to the floor's median."""
-    if not values:
-        return "-"
-    low, middle, high = statistics.quantiles(values * 2, n=4,
-                                             method="inclusive")
-    text = f"{number(middle)} [{number(low)} {number(high)}]"
-    return f"{text} {middle / floor:.2f}x" if floor else text
-
-
 def make_rows(samples, names):
     """The table's rows, in the order of MEASURES."""
     median = {m: {s: statistics.median(v) for s, v in by.items()}
@@ -117,13 +98,6 @@ def make_rows(samples, names):
                *(cell(samples[measure].get(n),
                       floor if n != "floor" else None) for n in names),
                target(measure, median)]
-
-
-def print_table(head, rows):
-    """Columns as wide as they need."""
-    width = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
-        print("  ".join(c.ljust(w) for c, w in zip(row, width)).rstrip())
 
 
 def find_programs(args):
@@ -156,13 +130,6 @@ def find_subjects(bench, args):
     if qemu and not args.no_qemu:
         subjects.append(Qemu(bench, qemu))
     return subjects
-
-
-def progress(number_of, rounds):
-    """On a terminal only."""
-    if sys.stderr.isatty():
-        print(f"\rround {number_of} of {rounds}", end="", file=sys.stderr,
-              flush=True)
 
 
 def measure_all(subjects, rounds, has_net):

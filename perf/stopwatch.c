@@ -8,12 +8,17 @@
  *	stopwatch api SOCKET COMMAND...	GET / answers 200
  *	stopwatch start SOCKET KERNEL BOOT-ARGS COMMAND...
  *					InstanceStart to the first byte
+ *	stopwatch load SOCKET STATE MEMORY COMMAND...
+ *					a snapshot's first byte, whatever it is
+ *	stopwatch reply SOCKET STATE MEMORY UDS PORT COMMAND...
+ *					a byte sent to its vsock comes back
  *
  * Prints "ns=N cpu_ns=N faults=N" (calls: "calls=N"): the time from just before
- * the process is made, and its CPU time and page faults until then. The guest
- * is nano, whose first byte is a newline, so an empty line is it, also where
- * the monitor logs to the console first. Exit code 1, and a line on standard
- * error, where that did not come within 10 s.
+ * the process is made, and its CPU time and page faults until then. load and
+ * reply add "load_ns=N resumed_ns=N": from the request to the same, and to its
+ * answer. The guest is nano, whose first byte is a newline, so an empty line is
+ * it, also where the monitor logs to the console first. Exit code 1, and a line
+ * on standard error, where that did not come within 10 s.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +45,7 @@
 
 #define LIMIT_S	    10
 #define REPLY_BYTES 4096
+#define HTTP_OK	    "HTTP/1.1 20"
 
 /* The process under test and the pipe that is its standard output. */
 struct run {
@@ -47,7 +53,8 @@ struct run {
 	int out_fd;
 	int watch_fd; /* inotify */
 	uint64_t start_ns;
-	bool line_start; /* of its output */
+	uint64_t load_ns, resumed_ns; /* a snapshot was asked for, and is */
+	bool line_start;	      /* of its output */
 };
 
 static uint64_t now_ns(void)
@@ -177,19 +184,14 @@ static int connect_api(const struct run *r, const char *path)
 	return fd;
 }
 
-/* One request of a few bytes and one reply, which comes in one piece. */
-static void request(const struct run *r, int fd, const char *text)
+static void send_text(const struct run *r, int fd, const char *text)
 {
-	char reply[REPLY_BYTES] = "";
-
-	if (write(fd, text, strlen(text)) < 0 ||
-	    read(fd, reply, sizeof(reply) - 1) <= 0)
-		die(r, "no reply");
-	if (strncmp(reply, "HTTP/1.1 20", 11) != 0)
-		die(r, reply);
+	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		die(r, "cannot send");
 }
 
-static void put(const struct run *r, int fd, const char *path, const char *body)
+static void send_put(const struct run *r, int fd, const char *path,
+		     const char *body)
 {
 	char text[REPLY_BYTES];
 
@@ -198,14 +200,32 @@ static void put(const struct run *r, int fd, const char *path, const char *body)
 		       "Content-Type: application/json\r\n"
 		       "Content-Length: %zu\r\n\r\n%s",
 		       path, strlen(body), body);
-	request(r, fd, text);
+	send_text(r, fd, text);
+}
+
+/* It comes in one piece. */
+static void wait_reply(const struct run *r, int fd, const char *begin)
+{
+	char reply[REPLY_BYTES] = "";
+
+	if (read(fd, reply, sizeof(reply) - 1) <= 0)
+		die(r, "no reply");
+	if (strncmp(reply, begin, strlen(begin)) != 0)
+		die(r, reply);
+}
+
+static void put(const struct run *r, int fd, const char *path, const char *body)
+{
+	send_put(r, fd, path, body);
+	wait_reply(r, fd, HTTP_OK);
 }
 
 static void wait_api(const struct run *r, const char *path)
 {
 	int fd = connect_api(r, path);
 
-	request(r, fd, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	send_text(r, fd, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+	wait_reply(r, fd, HTTP_OK);
 	(void)close(fd);
 }
 
@@ -225,6 +245,69 @@ static void start_by_api(struct run *r, const char *path, const char *kernel,
 	r->start_ns = now_ns();
 	put(r, fd, "/actions", "{\"action_type\": \"InstanceStart\"}");
 	wait_first_byte(r);
+}
+
+/* ---- snapshots ---- */
+
+static int ask_to_load(struct run *r, char **argv)
+{
+	int fd = connect_api(r, argv[0]);
+	char body[REPLY_BYTES];
+
+	(void)snprintf(body, sizeof(body),
+		       "{\"snapshot_path\": \"%s\", \"resume_vm\": true, "
+		       "\"mem_backend\": {\"backend_type\": \"File\", "
+		       "\"backend_path\": \"%s\"}}",
+		       argv[1], argv[2]);
+	r->load_ns = now_ns();
+	send_put(r, fd, "/snapshot/load", body);
+	return fd;
+}
+
+static void wait_resumed(struct run *r, int fd)
+{
+	wait_reply(r, fd, HTTP_OK);
+	r->resumed_ns = now_ns();
+}
+
+/* The reply and the byte come in any order; the later one of them ends this. */
+static uint64_t load_until_byte(struct run *r, char **argv)
+{
+	struct pollfd p[2] = {{.fd = ask_to_load(r, argv), .events = POLLIN},
+			      {.fd = r->out_fd, .events = POLLIN}};
+	char byte;
+	uint64_t byte_ns = 0;
+
+	while (!byte_ns || !r->resumed_ns) {
+		if (poll(p, 2, LIMIT_S * 1000) <= 0)
+			die(r, "no reply, or no byte");
+		if (p[1].revents && !byte_ns) {
+			if (read(r->out_fd, &byte, 1) != 1)
+				die(r, "no byte");
+			byte_ns = now_ns();
+			p[1].fd = -1;
+		}
+		if (p[0].revents && !r->resumed_ns) {
+			wait_resumed(r, p[0].fd);
+			p[0].fd = -1;
+		}
+	}
+	return byte_ns;
+}
+
+static uint64_t load_until_reply(struct run *r, char **argv)
+{
+	char text[32];
+	int fd;
+
+	wait_resumed(r, ask_to_load(r, argv));
+	fd = try_connect(argv[3]);
+	(void)snprintf(text, sizeof(text), "CONNECT %s\n", argv[4]);
+	send_text(r, fd, text);
+	wait_reply(r, fd, "OK ");
+	send_text(r, fd, "x");
+	wait_reply(r, fd, "x");
+	return now_ns();
 }
 
 /* ---- counting system calls ---- */
@@ -310,7 +393,7 @@ static int calls_main(char **argv)
 static int measure(struct run *r, int argc, char **argv)
 {
 	struct rusage usage;
-	uint64_t end_ns;
+	uint64_t end_ns = 0;
 
 	if (argc >= 3 && strcmp(argv[1], "byte") == 0) {
 		spawn(r, argv + 2);
@@ -323,16 +406,30 @@ static int measure(struct run *r, int argc, char **argv)
 		watch_folder(r, argv[2]);
 		spawn(r, argv + 5);
 		start_by_api(r, argv[2], argv[3], argv[4]);
+	} else if (argc >= 6 && strcmp(argv[1], "load") == 0) {
+		watch_folder(r, argv[2]);
+		spawn(r, argv + 5);
+		end_ns = load_until_byte(r, argv + 2);
+	} else if (argc >= 8 && strcmp(argv[1], "reply") == 0) {
+		watch_folder(r, argv[2]);
+		spawn(r, argv + 7);
+		end_ns = load_until_reply(r, argv + 2);
 	} else {
 		die(NULL, "see the head of stopwatch.c for its use");
 	}
-	end_ns = now_ns();
+	if (end_ns == 0)
+		end_ns = now_ns();
 	end_process(r, &usage);
-	(void)printf("ns=%llu cpu_ns=%llu faults=%ld\n",
+	(void)printf("ns=%llu cpu_ns=%llu faults=%ld",
 		     (unsigned long long)(end_ns - r->start_ns),
 		     (unsigned long long)(time_ns(&usage.ru_utime) +
 					  time_ns(&usage.ru_stime)),
 		     usage.ru_minflt + usage.ru_majflt);
+	if (r->load_ns)
+		(void)printf(" load_ns=%llu resumed_ns=%llu",
+			     (unsigned long long)(end_ns - r->load_ns),
+			     (unsigned long long)(r->resumed_ns - r->load_ns));
+	(void)printf("\n");
 	return 0;
 }
 
