@@ -14,19 +14,6 @@
 
 #define ID_MAX 64
 
-/*
- * One row a flag, sorted by name: the first row whose rule is broken is the one
- * that is reported, and Firecracker looks in this order.
- */
-struct flag {
-	const char *name;
-	const char *value;    /* what the value is called; NULL: a switch */
-	size_t offset;	      /* in struct args: const char *, or bool */
-	const char *requires; /* another flag */
-	const char *forbids;  /* another flag */
-	const char *help;
-};
-
 #define FLAG(n, member, ...)                                          \
 	{                                                             \
 		.name = (n), .offset = offsetof(struct args, member), \
@@ -79,8 +66,6 @@ static const struct flag flags[] = {
 	     .help = "Time when the jailer started us"),
 };
 
-_Static_assert(ARRAY_LEN(flags) <= 32, "the set of flags given is 32 bits");
-
 /* Write s between quotes as Rust's Debug form does. */
 static void quote(char *buf, size_t size, const char *s)
 {
@@ -105,163 +90,28 @@ static void quote(char *buf, size_t size, const char *s)
 	buf[at] = '\0';
 }
 
-/* kind is Firecracker's name of the fault, name what it is about. */
-__attribute__((format(printf, 4, 5))) static int refuse(struct args_fault *f,
-							const char *kind,
-							const char *name,
-							const char *fmt, ...)
+/* In the words of Firecracker's command line. */
+static int refuse(struct args_fault *f, const struct flags_fault *why)
 {
-	char what[ARGS_FAULT_BYTES / 2];
 	char quoted[ARGS_FAULT_BYTES / 2];
-	va_list ap;
 
-	va_start(ap, fmt);
-	(void)vsnprintf(what, sizeof(what), fmt, ap);
-	va_end(ap);
-	quote(quoted, sizeof(quoted), name);
 	f->exit_code = ARGS_EXIT_PARSE;
 	/* There, too, these newlines are printed as four characters. */
 	(void)snprintf(f->text, sizeof(f->text),
 		       "Arguments parsing error: %s "
 		       "\\n\\nFor more information try --help.",
-		       what);
-	(void)snprintf(f->debug, sizeof(f->debug), "ParseArguments(%s(%s))",
-		       kind, quoted);
-	return -EINVAL;
-}
-
-static int refuse_unexpected(struct args_fault *f, const char *name)
-{
-	return refuse(f, "UnexpectedArgument", name,
-		      "Found argument '%.128s' which wasn't expected, or isn't "
-		      "valid in this context.",
-		      name);
-}
-
-static int refuse_missing(struct args_fault *f, const char *name)
-{
-	return refuse(f, "MissingArgument", name,
-		      "Argument '%s' required, but not found.", name);
-}
-
-static int refuse_pair(struct args_fault *f, const struct flag *flag)
-{
-	(void)refuse(f, "ForbiddenArgument", flag->name,
-		     "Argument '%s' cannot be used together with argument "
-		     "'%s'.",
-		     flag->forbids, flag->name);
+		       why->text);
+	quote(quoted, sizeof(quoted), why->name);
 	(void)snprintf(f->debug, sizeof(f->debug),
-		       "ParseArguments(ForbiddenArgument(\"%s\", \"%s\"))",
-		       flag->name, flag->forbids);
+		       "ParseArguments(%s(%s%s%s%s))", why->kind, quoted,
+		       why->other ? ", \"" : "", why->other ? why->other : "",
+		       why->other ? "\"" : "");
 	return -EINVAL;
-}
-
-static const struct flag *find_flag(const char *name)
-{
-	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
-		if (!strcmp(flags[i].name, name))
-			return &flags[i];
-	}
-	return NULL;
-}
-
-static uint32_t bit_of(const struct flag *flag)
-{
-	return UINT32_C(1) << (flag - flags);
-}
-
-static bool is_long(const char *word)
-{
-	return !strncmp(word, "--", 2);
-}
-
-static bool contains(int n, char **words, const char *word)
-{
-	for (int i = 0; i < n; i++) {
-		if (!strcmp(words[i], word))
-			return true;
-	}
-	return false;
-}
-
-static int store(struct args *a, const struct flag *flag, const char *value,
-		 struct args_fault *f)
-{
-	char *field = (char *)a + flag->offset;
-
-	if (!flag->value) {
-		*(bool *)(void *)field = true;
-		return 0;
-	}
-	if (!value || is_long(value))
-		return refuse(f, "MissingValue", flag->name,
-			      "The argument '%s' requires a value, but none "
-			      "was supplied.",
-			      flag->name);
-	*(const char **)(void *)field = value;
-	return 0;
-}
-
-/* Sets *given to the flags that were there. */
-static int take_words(struct args *a, int n, char **words, uint32_t *given,
-		      struct args_fault *f)
-{
-	for (int i = 0; i < n; i++) {
-		const struct flag *flag;
-		int ret;
-
-		if (!is_long(words[i]))
-			return refuse_unexpected(f, words[i]);
-		flag = find_flag(words[i] + 2);
-		if (!flag)
-			return refuse_unexpected(f, words[i] + 2);
-		if (*given & bit_of(flag))
-			return refuse(f, "DuplicateArgument", flag->name,
-				      "The argument '%s' was provided more "
-				      "than once.",
-				      flag->name);
-		*given |= bit_of(flag);
-		ret = store(a, flag, i + 1 < n ? words[i + 1] : NULL, f);
-		if (ret < 0)
-			return ret;
-		if (flag->value)
-			i++;
-	}
-	return 0;
-}
-
-static int check_rules(uint32_t given, struct args_fault *f)
-{
-	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
-		const struct flag *flag = &flags[i];
-
-		if (!(given & bit_of(flag)))
-			continue;
-		if (flag->requires &&
-		    !(given & bit_of(find_flag(flag->requires))))
-			return refuse_missing(f, flag->requires);
-		if (flag->forbids && given & bit_of(find_flag(flag->forbids)))
-			return refuse_pair(f, flag);
-	}
-	return 0;
-}
-
-/* Number of words before a bare "--". */
-static int count_own(int n, char **words)
-{
-	int i = 0;
-
-	while (i < n && strcmp(words[i], "--") != 0)
-		i++;
-	return i;
 }
 
 int args_parse(struct args *a, int argc, char **argv, struct args_fault *f)
 {
-	int n = argc > 0 ? argc - 1 : 0;
-	char **words = argv + (argc > 0 ? 1 : 0);
-	int own = count_own(n, words);
-	uint32_t given = 0;
+	struct flags_fault why;
 	int ret;
 
 	*a = (struct args){
@@ -269,25 +119,15 @@ int args_parse(struct args *a, int argc, char **argv, struct args_fault *f)
 		.id = DEFAULT_ID,
 		.http_api_max_payload_size = DEFAULT_MAX_PAYLOAD,
 	};
-	if (own < n) {
-		a->extra = words + own + 1;
-		a->n_extra = n - own - 1;
-	}
-	if (contains(own, words, "--help") || contains(own, words, "-h")) {
+	ret = flags_parse(flags, ARRAY_LEN(flags), a, argc, argv, &a->extra,
+			  &why);
+	if (ret < 0)
+		return refuse(f, &why);
+	if (ret == FLAGS_HELP)
 		a->action = ARGS_HELP;
-		return 0;
-	}
-	if (contains(own, words, "--version")) {
+	else if (ret == FLAGS_VERSION)
 		a->action = ARGS_VERSION;
-		return 0;
-	}
-	ret = take_words(a, own, words, &given, f);
-	if (ret < 0)
-		return ret;
-	ret = check_rules(given, f);
-	if (ret < 0)
-		return ret;
-	if (a->snapshot_version)
+	else if (a->snapshot_version)
 		a->action = ARGS_SNAPSHOT_VERSION;
 	else if (a->describe_snapshot)
 		a->action = ARGS_DESCRIBE_SNAPSHOT;
@@ -438,17 +278,9 @@ int args_check_numbers(struct args *a, struct args_fault *f)
 			    &a->parent_cpu_us, f);
 }
 
-static bool started_as_firecracker(const char *argv0)
-{
-	const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
-	const char *name = slash ? slash + 1 : argv0;
-
-	return name && !strcmp(name, "firecracker");
-}
-
 void args_print_version(FILE *out, const char *argv0)
 {
-	if (started_as_firecracker(argv0))
+	if (flags_started_as(argv0, "firecracker"))
 		(void)fprintf(out, "Firecracker v" FIRECRACKER_VERSION "\n\n");
 	else
 		(void)fprintf(out, "mayfly v" MAYFLY_VERSION
@@ -463,13 +295,5 @@ void args_print_help(FILE *out, const char *argv0)
 		      "Run one microVM, driven by an API on a Unix socket.\n\n"
 		      "Every flag may be given once; values stand in a word of "
 		      "their own.\n\n");
-	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
-		char left[48];
-
-		(void)snprintf(left, sizeof(left), "--%s %s", flags[i].name,
-			       flags[i].value ? flags[i].value : "");
-		(void)fprintf(out, "  %-34s %s\n", left, flags[i].help);
-	}
-	(void)fprintf(out, "  %-34s %s\n  %-34s %s\n", "--version",
-		      "Print the version", "-h, --help", "Print this");
+	flags_print_help(flags, ARRAY_LEN(flags), out);
 }

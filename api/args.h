@@ -2,9 +2,7 @@
 /*
  * args.h: the monitor's command line.
  *
- * Firecracker's grammar: only "--name value" and switches, no short flags but
- * -h, each at most once, anything after a bare "--" is left alone. --help and
- * --version win over whatever else stands there, unknown arguments included.
+ * The grammar is that of base/flags.h.
  *
  * Checks come in the three steps in which Firecracker makes them, because what
  * a wrong value of one step prevents (log file, metrics file) is already done
@@ -21,6 +19,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/flags.h"
 #include "base/log.h"
 
 #define ARGS_EXIT_LEVEL 152  /* exit code for a bad --level */
@@ -78,9 +77,7 @@ struct args {
 	uint64_t process_start_us;
 	uint64_t process_start_cpu_us;
 	uint64_t parent_cpu_us;
-	/* what follows "--" */
-	char **extra;
-	int n_extra;
+	struct flags_rest extra; /* what follows "--" */
 };
 
 /* Fill *a from the command line. Returns 0, or -EINVAL with *f set. */

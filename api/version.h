@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * version.h: the version numbers that programs and API report.
+ * version.h: the version numbers that the monitor and its API report.
  */
 #ifndef API_VERSION_H
 #define API_VERSION_H
 
-#define MAYFLY_VERSION	    "0.1.0"
-#define FIRECRACKER_VERSION "1.16.1" /* the API level that is spoken */
-#define SNAPSHOT_VERSION    "1.0.0"  /* the state file's format, ours */
+#include "base/version.h"
+
+#define SNAPSHOT_VERSION "1.0.0" /* the state file's format, ours */
 
 #endif

@@ -4,8 +4,7 @@
  *
  * Only "--name value" and switches, no short flags but -h; each at most once
  * unless it is a list; anything behind a bare "--" is left alone. --help, -h
- * and
- * --version win over whatever else stands there, unknown flags included.
+ * and --version win over whatever else stands there, unknown flags included.
  *
  * A program describes its flags by a table of rows sorted by name: the first
  * row whose rule is broken is the one that is reported. Values are borrowed

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * version.h: the version numbers that programs and API report.
+ * version.h: the version numbers that every program reports.
  */
 #ifndef BASE_VERSION_H
 #define BASE_VERSION_H

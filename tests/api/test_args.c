@@ -113,89 +113,90 @@ static void switches_reach_their_fields(void **state)
 	}
 }
 
+static const struct {
+	const char *words[MAX_WORDS];
+	const char *text;
+	const char *debug;
+} wrong_lines[] = {
+	{{"--foo", "bar"},
+	 "Found argument 'foo' which wasn't expected, or isn't valid "
+	 "in this context.",
+	 "UnexpectedArgument(\"foo\")"},
+	{{""},
+	 "Found argument '' which wasn't expected, or isn't valid in "
+	 "this context.",
+	 "UnexpectedArgument(\"\")"},
+	{{"-x"},
+	 "Found argument '-x' which wasn't expected, or isn't valid in "
+	 "this context.",
+	 "UnexpectedArgument(\"-x\")"},
+	{{"--ID", "x"},
+	 "Found argument 'ID' which wasn't expected, or isn't valid in "
+	 "this context.",
+	 "UnexpectedArgument(\"ID\")"},
+	{{"--id=x"},
+	 "Found argument 'id=x' which wasn't expected, or isn't valid "
+	 "in this context.",
+	 "UnexpectedArgument(\"id=x\")"},
+	{{"--enable-pci"},
+	 "Found argument 'enable-pci' which wasn't expected, or isn't "
+	 "valid in this context.",
+	 "UnexpectedArgument(\"enable-pci\")"},
+	{{"--a\"b\\\n"},
+	 "Found argument 'a\"b\\\n' which wasn't expected, or isn't "
+	 "valid in this context.",
+	 "UnexpectedArgument(\"a\\\"b\\\\\\u{a}\")"},
+	{{"--id", "--level", "Info"},
+	 "The argument 'id' requires a value, but none was supplied.",
+	 "MissingValue(\"id\")"},
+	{{"--api-sock"},
+	 "The argument 'api-sock' requires a value, but none was "
+	 "supplied.",
+	 "MissingValue(\"api-sock\")"},
+	{{"--id", "--", "x"},
+	 "The argument 'id' requires a value, but none was supplied.",
+	 "MissingValue(\"id\")"},
+	{{"--no-api", "x"},
+	 "Found argument 'x' which wasn't expected, or isn't valid in "
+	 "this context.",
+	 "UnexpectedArgument(\"x\")"},
+	{{"--snapshot-version", "x"},
+	 "Found argument 'x' which wasn't expected, or isn't valid in "
+	 "this context.",
+	 "UnexpectedArgument(\"x\")"},
+	{{"--id", "a", "--id", "b"},
+	 "The argument 'id' was provided more than once.",
+	 "DuplicateArgument(\"id\")"},
+	{{"--no-seccomp", "--no-seccomp"},
+	 "The argument 'no-seccomp' was provided more than once.",
+	 "DuplicateArgument(\"no-seccomp\")"},
+	{{"--no-api"},
+	 "Argument 'config-file' required, but not found.",
+	 "MissingArgument(\"config-file\")"},
+	{{"--seccomp-filter", "f", "--no-seccomp"},
+	 "Argument 'seccomp-filter' cannot be used together with "
+	 "argument 'no-seccomp'.",
+	 "ForbiddenArgument(\"no-seccomp\", \"seccomp-filter\")"},
+	{{"--no-seccomp", "--seccomp-filter", "f", "--no-api"},
+	 "Argument 'config-file' required, but not found.",
+	 "MissingArgument(\"config-file\")"},
+};
+
 static void wrong_lines_are_named(void **state)
 {
-	static const struct {
-		const char *words[MAX_WORDS];
-		const char *text;
-		const char *debug;
-	} rows[] = {
-		{{"--foo", "bar"},
-		 "Found argument 'foo' which wasn't expected, or isn't valid "
-		 "in this context.",
-		 "UnexpectedArgument(\"foo\")"},
-		{{""},
-		 "Found argument '' which wasn't expected, or isn't valid in "
-		 "this context.",
-		 "UnexpectedArgument(\"\")"},
-		{{"-x"},
-		 "Found argument '-x' which wasn't expected, or isn't valid in "
-		 "this context.",
-		 "UnexpectedArgument(\"-x\")"},
-		{{"--ID", "x"},
-		 "Found argument 'ID' which wasn't expected, or isn't valid in "
-		 "this context.",
-		 "UnexpectedArgument(\"ID\")"},
-		{{"--id=x"},
-		 "Found argument 'id=x' which wasn't expected, or isn't valid "
-		 "in this context.",
-		 "UnexpectedArgument(\"id=x\")"},
-		{{"--enable-pci"},
-		 "Found argument 'enable-pci' which wasn't expected, or isn't "
-		 "valid in this context.",
-		 "UnexpectedArgument(\"enable-pci\")"},
-		{{"--a\"b\\\n"},
-		 "Found argument 'a\"b\\\n' which wasn't expected, or isn't "
-		 "valid in this context.",
-		 "UnexpectedArgument(\"a\\\"b\\\\\\u{a}\")"},
-		{{"--id", "--level", "Info"},
-		 "The argument 'id' requires a value, but none was supplied.",
-		 "MissingValue(\"id\")"},
-		{{"--api-sock"},
-		 "The argument 'api-sock' requires a value, but none was "
-		 "supplied.",
-		 "MissingValue(\"api-sock\")"},
-		{{"--id", "--", "x"},
-		 "The argument 'id' requires a value, but none was supplied.",
-		 "MissingValue(\"id\")"},
-		{{"--no-api", "x"},
-		 "Found argument 'x' which wasn't expected, or isn't valid in "
-		 "this context.",
-		 "UnexpectedArgument(\"x\")"},
-		{{"--snapshot-version", "x"},
-		 "Found argument 'x' which wasn't expected, or isn't valid in "
-		 "this context.",
-		 "UnexpectedArgument(\"x\")"},
-		{{"--id", "a", "--id", "b"},
-		 "The argument 'id' was provided more than once.",
-		 "DuplicateArgument(\"id\")"},
-		{{"--no-seccomp", "--no-seccomp"},
-		 "The argument 'no-seccomp' was provided more than once.",
-		 "DuplicateArgument(\"no-seccomp\")"},
-		{{"--no-api"},
-		 "Argument 'config-file' required, but not found.",
-		 "MissingArgument(\"config-file\")"},
-		{{"--seccomp-filter", "f", "--no-seccomp"},
-		 "Argument 'seccomp-filter' cannot be used together with "
-		 "argument 'no-seccomp'.",
-		 "ForbiddenArgument(\"no-seccomp\", \"seccomp-filter\")"},
-		{{"--no-seccomp", "--seccomp-filter", "f", "--no-api"},
-		 "Argument 'config-file' required, but not found.",
-		 "MissingArgument(\"config-file\")"},
-	};
 	char text[ARGS_FAULT_BYTES], debug[ARGS_FAULT_BYTES];
 	struct args_fault f;
 	struct args a;
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(wrong_lines); i++) {
 		(void)snprintf(text, sizeof(text),
 			       "Arguments parsing error: %s "
 			       "\\n\\nFor more information try --help.",
-			       rows[i].text);
+			       wrong_lines[i].text);
 		(void)snprintf(debug, sizeof(debug), "ParseArguments(%s)",
-			       rows[i].debug);
-		assert_int_equal(parse(&a, &f, rows[i].words), -EINVAL);
+			       wrong_lines[i].debug);
+		assert_int_equal(parse(&a, &f, wrong_lines[i].words), -EINVAL);
 		assert_int_equal(f.exit_code, 153);
 		assert_string_equal(f.text, text);
 		assert_string_equal(f.debug, debug);
@@ -243,9 +244,9 @@ static void words_after_two_dashes_are_left_alone(void **state)
 	assert_int_equal(PARSE(&a, &f, "--id", "a", "--", "--foo", "--version"),
 			 0);
 	assert_int_equal(a.action, ARGS_RUN);
-	assert_int_equal(a.n_extra, 2);
-	assert_string_equal(a.extra[0], "--foo");
-	assert_string_equal(a.extra[1], "--version");
+	assert_int_equal(a.extra.n, 2);
+	assert_string_equal(a.extra.words[0], "--foo");
+	assert_string_equal(a.extra.words[1], "--version");
 }
 
 static void ids_are_checked(void **state)

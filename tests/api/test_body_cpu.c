@@ -43,67 +43,66 @@ static void cpu_templates_are_read(void **state)
 	cpu_template_exit(&t);
 }
 
+static const struct {
+	const char *text, *want;
+} refused[] = {
+	{"{\"kvm_capabilities\":{}}",
+	 PREFIX "invalid type: map, expected a sequence at line 1 column "
+		"20."},
+	{"{\"foo\":1}",
+	 PREFIX "unknown field `foo`, expected one of `kvm_capabilities`, "
+		"`cpuid_modifiers`, `msr_modifiers` at line 1 column 6."},
+	{"{\"kvm_capabilities\":[\"!x\"]}",
+	 PREFIX "Failed to parse string [!x] as a kvm capability - can not "
+		"convert to numeric: invalid digit found in string at line "
+		"1 column 26."},
+	{"{\"kvm_capabilities\":[\"\" , \"1\"]}",
+	 PREFIX "Failed to parse string [] as a kvm capability - can not "
+		"convert to numeric: cannot parse integer from empty "
+		"string at line 1 column 26."},
+	{"{\"kvm_capabilities\":[\"4294967296\"]}",
+	 PREFIX "Failed to parse string [4294967296] as a kvm capability - "
+		"can not convert to numeric: number too large to fit in "
+		"target type at line 1 column 34."},
+	{"{\"cpuid_modifiers\":[{\"leaf\":\"1\"}]}",
+	 PREFIX "No supported number system prefix found in value [1]. Make "
+		"sure to prefix the number with '0x' for hexadecimal "
+		"numbers or '0b' for binary numbers. at line 1 column 32."},
+	{"{\"cpuid_modifiers\":[{\"leaf\":\"0x\"}]}",
+	 PREFIX "Failed to parse string [0x] as a number for CPU template "
+		"- ParseIntError { kind: Empty } at line 1 column 33."},
+	{"{\"cpuid_modifiers\":[{\"leaf\":\"0b2\"}]}",
+	 PREFIX "Failed to parse string [0b2] as a number for CPU template "
+		"- ParseIntError { kind: InvalidDigit } at line 1 column "
+		"34."},
+	{"{\"msr_modifiers\":[{\"addr\":\"0x100000000\"}]}",
+	 PREFIX "Failed to parse string [0x100000000] as a number for CPU "
+		"template - ParseIntError { kind: PosOverflow } at line 1 "
+		"column 40."},
+	{"{\"msr_modifiers\":[{\"addr\":\"0x1\"}]}",
+	 PREFIX "missing field `bitmap` at line 1 column 32."},
+	{"{\"msr_modifiers\":[{\"bitmap\":\"0b12\"}]}",
+	 PREFIX "Failed to parse string [0b12] as a bitmap - unknown "
+		"character: 50 at line 1 column 35."},
+	{"{\"cpuid_modifiers\":[{\"modifiers\":[{\"register\":"
+	 "\"ekx\"}]}]}",
+	 PREFIX "Invalid CPUID register. Must be one of [eax, ebx, ecx, "
+		"edx] at line 1 column 52."},
+	{"{\"cpuid_modifiers\":[{\"modifiers\":[{\"bitmap\":"
+	 "\"000000000000000000000000000000000\"}]}]}",
+	 PREFIX "Failed to parse string "
+		"[000000000000000000000000000000000] as a bitmap - string "
+		"is too long at line 1 column 80."},
+};
+
 static void cpu_template_errors_are_firecrackers(void **state)
 {
-	static const struct {
-		const char *text, *want;
-	} cases[] = {
-		{"{\"kvm_capabilities\":{}}", PREFIX
-		 "invalid type: map, expected a sequence at line 1 column "
-		 "20."},
-		{"{\"foo\":1}", PREFIX
-		 "unknown field `foo`, expected one of `kvm_capabilities`, "
-		 "`cpuid_modifiers`, `msr_modifiers` at line 1 column 6."},
-		{"{\"kvm_capabilities\":[\"!x\"]}", PREFIX
-		 "Failed to parse string [!x] as a kvm capability - can not "
-		 "convert to numeric: invalid digit found in string at line "
-		 "1 column 26."},
-		{"{\"kvm_capabilities\":[\"\" , \"1\"]}", PREFIX
-		 "Failed to parse string [] as a kvm capability - can not "
-		 "convert to numeric: cannot parse integer from empty "
-		 "string at line 1 column 26."},
-		{"{\"kvm_capabilities\":[\"4294967296\"]}", PREFIX
-		 "Failed to parse string [4294967296] as a kvm capability - "
-		 "can not convert to numeric: number too large to fit in "
-		 "target type at line 1 column 34."},
-		{"{\"cpuid_modifiers\":[{\"leaf\":\"1\"}]}", PREFIX
-		 "No supported number system prefix found in value [1]. Make "
-		 "sure to prefix the number with '0x' for hexadecimal "
-		 "numbers or '0b' for binary numbers. at line 1 column 32."},
-		{"{\"cpuid_modifiers\":[{\"leaf\":\"0x\"}]}", PREFIX
-		 "Failed to parse string [0x] as a number for CPU template "
-		 "- ParseIntError { kind: Empty } at line 1 column 33."},
-		{"{\"cpuid_modifiers\":[{\"leaf\":\"0b2\"}]}", PREFIX
-		 "Failed to parse string [0b2] as a number for CPU template "
-		 "- ParseIntError { kind: InvalidDigit } at line 1 column "
-		 "34."},
-		{"{\"msr_modifiers\":[{\"addr\":\"0x100000000\"}]}", PREFIX
-		 "Failed to parse string [0x100000000] as a number for CPU "
-		 "template - ParseIntError { kind: PosOverflow } at line 1 "
-		 "column 40."},
-		{"{\"msr_modifiers\":[{\"addr\":\"0x1\"}]}",
-		 PREFIX "missing field `bitmap` at line 1 column 32."},
-		{"{\"msr_modifiers\":[{\"bitmap\":\"0b12\"}]}",
-		 PREFIX "Failed to parse string [0b12] as a bitmap - unknown "
-			"character: 50 at line 1 column 35."},
-		{"{\"cpuid_modifiers\":[{\"modifiers\":[{\"register\":"
-		 "\"ekx\"}]}]}",
-		 PREFIX
-		 "Invalid CPUID register. Must be one of [eax, ebx, ecx, "
-		 "edx] at line 1 column 52."},
-		{"{\"cpuid_modifiers\":[{\"modifiers\":[{\"bitmap\":"
-		 "\"000000000000000000000000000000000\"}]}]}",
-		 PREFIX
-		 "Failed to parse string "
-		 "[000000000000000000000000000000000] as a bitmap - string "
-		 "is too long at line 1 column 80."},
-	};
 	struct cpu_template t;
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-		assert_fn_refuses(body_cpu_parse, &t, cases[i].text,
-				  cases[i].want);
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++)
+		assert_fn_refuses(body_cpu_parse, &t, refused[i].text,
+				  refused[i].want);
 	assert_fn_refuses(body_cpu_file_parse, &t, "3",
 			  "invalid type: integer `3`, expected struct "
 			  "CustomCpuTemplate at line 1 column 1");
