@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "jailer/jail.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "jailer/args.h"
+#include "jailer/child.h"
+#include "jailer/inherited.h"
 #include "jailer/landlock.h"
 #include "jailer/ns.h"
 #include "jailer/privs.h"
@@ -34,6 +32,9 @@ void jail_init(struct jail *j, const struct args *args)
 		.net = -1,
 		.netns = -1,
 		.null = -1,
+		.proc = -1,
+		.host_ns = -1,
+		.landlock = -1,
 		.start_us = clock_now_ns() / NS_PER_US,
 		.start_cpu_us = clock_process_cpu_us(),
 	};
@@ -43,7 +44,14 @@ void jail_init(struct jail *j, const struct args *args)
 		       args->exec_name);
 }
 
-/* What is named on the command line, once. */
+static int open_dir(const char *path, struct err *e)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? err_sys(e, "Failed to open %s", path) : fd;
+}
+
+/* What is named on the command line, once; what is out of reach inside. */
 static int open_given(struct jail *j, struct err *e)
 {
 	int ret = program_open(j, e);
@@ -51,7 +59,8 @@ static int open_given(struct jail *j, struct err *e)
 	if (ret < 0)
 		return ret;
 	if (j->args->netns) {
-		j->netns = open(j->args->netns, O_RDONLY | O_CLOEXEC);
+		j->netns =
+			open(j->args->netns, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 		if (j->netns < 0)
 			return err_sys(e, "Failed to open file %s",
 				       j->args->netns);
@@ -61,7 +70,9 @@ static int open_given(struct jail *j, struct err *e)
 		if (j->null < 0)
 			return err_sys(e, "Failed to open /dev/null");
 	}
-	return 0;
+	if (child_is_wanted(j->args))
+		ret = j->proc = open_dir("/proc", e);
+	return ret < 0 ? ret : 0;
 }
 
 static int enter_cgroups(struct jail *j, struct err *e)
@@ -98,7 +109,9 @@ int jail_make(struct jail *j, struct err *e)
 		ret = privs_lock(e);
 	if (ret == 0)
 		ret = ns_enter(j, e);
-	return ret < 0 ? ret : program_seal(j, e);
+	if (ret == 0)
+		ret = program_seal(j, e);
+	return ret < 0 ? ret : landlock_prepare(j->sealed, &j->landlock, e);
 }
 
 static int leave_session(const struct jail *j, struct err *e)
@@ -112,80 +125,35 @@ static int leave_session(const struct jail *j, struct err *e)
 	return 0;
 }
 
-/* The last steps, in the process that becomes the program. */
-static int become(const struct jail *j, struct err *e)
+int jail_become(const struct jail *j, struct err *e)
 {
 	int ret = j->args->daemonize ? leave_session(j, e) : 0;
 
 	if (ret == 0)
 		ret = privs_drop(j->args, e);
 	if (ret == 0)
-		ret = landlock_enter(j->sealed, e);
-	return ret < 0 ? ret : program_exec(j, e);
-}
-
-/* In the child: what went wrong goes to the parent, which undoes it. */
-static void child(struct jail *j, int report)
-{
-	struct err e;
-
-	j->start_cpu_us = 0;
-	if (become(j, &e) < 0)
-		(void)!write(report, &e, sizeof(e));
-	_exit(1);
-}
-
-/* The executed program holds no end of the pipe, so its end means success. */
-static int wait_child(struct jail *j, pid_t pid, int report, struct err *e)
-{
-	struct err theirs;
-	int ret = root_write_pid(j, pid, e);
-
-	if (ret < 0) {
-		(void)kill(pid, SIGKILL);
-	} else if (read(report, &theirs, sizeof(theirs)) == sizeof(theirs)) {
-		*e = theirs;
-		ret = theirs.code;
-	}
+		ret = landlock_enter(j->landlock, e);
 	if (ret < 0)
-		(void)waitpid(pid, NULL, 0);
-	return ret;
-}
-
-static int run_child(struct jail *j, struct err *e)
-{
-	int ends[2];
-	pid_t pid;
-
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return err_sys(e, "Failed to make a pipe");
-	cleanup_fd int reader = ends[0];
-	cleanup_fd int writer = ends[1];
-
-	if (j->args->new_pid_ns && unshare(CLONE_NEWPID) < 0)
-		return err_sys(e, "Failed cloning into a new child process");
-	j->parent_cpu_us = clock_process_cpu_us() - j->start_cpu_us;
-	pid = fork();
-	if (pid < 0)
-		return err_sys(e, "Failed cloning into a new child process");
-	if (pid == 0)
-		child(j, writer);
-	fd_close(&writer);
-	return wait_child(j, pid, reader, e);
+		return ret;
+	inherited_restore();
+	return program_exec(j, e);
 }
 
 int jail_run(struct jail *j, struct err *e)
 {
 	int ret;
 
-	if (j->args->daemonize || j->args->new_pid_ns)
-		return run_child(j, e);
+	if (child_is_wanted(j->args))
+		return child_run(j, e);
 	ret = root_write_pid(j, getpid(), e);
-	return ret < 0 ? ret : become(j, e);
+	return ret < 0 ? ret : jail_become(j, e);
 }
 
+/* A folder on which this process sees something mounted cannot be removed. */
 void jail_undo(struct jail *j)
 {
+	if (j->host_ns >= 0)
+		(void)setns(j->host_ns, CLONE_NEWNS);
 	made_undo(&j->made);
 	cgroups_undo(&j->cgroups);
 }

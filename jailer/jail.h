@@ -39,6 +39,9 @@ struct jail {
 	int base, exec_dir, id_dir, root, dev, net; /* folders */
 	int netns;				    /* or -1 */
 	int null;				    /* /dev/null, or -1 */
+	int proc;				    /* /proc, or -1 */
+	int host_ns;  /* the mounts where it started, or -1 */
+	int landlock; /* its rules, or -1 */
 	struct made made;
 	struct cgroups cgroups;
 	uint64_t start_us;	/* when the jailer started */
@@ -61,6 +64,12 @@ int jail_make(struct jail *j, struct err *e);
  * returns only with a negative errno; then jail_undo() is due.
  */
 int jail_run(struct jail *j, struct err *e);
+
+/*
+ * The last steps, in the process that becomes the program. Returns only with a
+ * negative errno.
+ */
+int jail_become(const struct jail *j, struct err *e);
 
 /* Take away what this process has made. Folders that jails share stay. */
 void jail_undo(struct jail *j);

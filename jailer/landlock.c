@@ -64,7 +64,7 @@ static int allow(int ruleset, int fd, uint64_t access)
 			    LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
 }
 
-int landlock_enter(int program, struct err *e)
+int landlock_prepare(int program, int *rules, struct err *e)
 {
 	cleanup_fd int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	cleanup_fd int ruleset = -1;
@@ -72,8 +72,12 @@ int landlock_enter(int program, struct err *e)
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0,
 			   LANDLOCK_CREATE_RULESET_VERSION);
 
+	*rules = -1;
+	/* Sandboxes above may refuse what they do not know. */
 	if (abi < 1)
-		return 0;
+		return errno == ENOSYS || errno == EOPNOTSUPP || errno == EPERM
+			       ? 0
+			       : err_sys(e, "Failed to ask for Landlock");
 	/* Some kernels announce an ABI of which they lack a part. */
 	for (; ruleset < 0 && abi >= 1; abi--) {
 		r = ruleset_of(abi);
@@ -88,7 +92,13 @@ int landlock_enter(int program, struct err *e)
 		  LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE) <
 		    0)
 		return err_sys(e, "Failed to add a Landlock rule");
-	if (syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+	*rules = fd_steal(&ruleset);
+	return 0;
+}
+
+int landlock_enter(int rules, struct err *e)
+{
+	if (rules >= 0 && syscall(SYS_landlock_restrict_self, rules, 0) < 0)
 		return err_sys(e, "Failed to restrict by Landlock");
 	return 0;
 }

@@ -14,9 +14,12 @@
 struct err;
 
 /*
- * Restrict this process, whose root is the jail's and which may not gain
- * privileges; program is executed afterwards. Does nothing without Landlock.
+ * Make the rules, for a program that is executed afterwards; this process's
+ * root is the jail's. Sets *rules to a descriptor, or to -1 without Landlock.
  */
-int landlock_enter(int program, struct err *e);
+int landlock_prepare(int program, int *rules, struct err *e);
+
+/* Restrict this process, which may not gain privileges any more. */
+int landlock_enter(int rules, struct err *e);
 
 #endif

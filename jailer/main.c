@@ -6,16 +6,12 @@
  * everything, execute. Each step is undone if a later one fails.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include "base/err.h"
 #include "jailer/args.h"
+#include "jailer/inherited.h"
 #include "jailer/jail.h"
 #include "jailer/remove.h"
 
@@ -23,38 +19,6 @@ static int fail(const struct err *e)
 {
 	(void)fprintf(stderr, "%s\n", e->text);
 	return 1;
-}
-
-/* 0, 1 and 2 stay, or become /dev/null where they are closed. */
-static int clean_descriptors(struct err *e)
-{
-	int fd;
-
-	if (close_range(3, ~0U, CLOSE_RANGE_UNSHARE) < 0)
-		return err_sys(e, "Failed to call close range syscall");
-	do
-		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	while (fd >= 0 && fd <= 2 && fcntl(fd, F_SETFD, 0) == 0);
-	if (fd < 0)
-		return err_sys(e, "Failed to open /dev/null");
-	(void)close(fd);
-	return 0;
-}
-
-/* Dispositions, mask and timers outlive an exec; the environment would. */
-static void clean_process(void)
-{
-	const struct itimerval off = {0};
-	sigset_t none;
-
-	for (int sig = 1; sig <= SIGRTMAX; sig++)
-		(void)signal(sig, SIG_DFL);
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++)
-		(void)setitimer((__itimer_which_t)which, &off, NULL);
-	(void)umask(022);
-	(void)clearenv();
 }
 
 /* A set-user-id jailer would let anybody make jails for anybody. */
@@ -75,6 +39,9 @@ static int start(const struct args *args, struct err *e)
 			      "Warning! The program runs with %s 0, "
 			      "which owns most of the host's files.\n",
 			      args->uid == 0 ? "uid" : "gid");
+	ret = inherited_leave(e);
+	if (ret < 0)
+		return ret;
 	jail_init(&jail, args);
 	ret = jail_make(&jail, e);
 	if (ret == 0)
@@ -90,10 +57,7 @@ int main(int argc, char **argv)
 	struct err e;
 	int ret;
 
-	if (clean_descriptors(&e) < 0)
-		return fail(&e);
-	clean_process();
-	if (args_parse(&args, argc, argv, &e) < 0)
+	if (inherited_clean(&e) < 0 || args_parse(&args, argc, argv, &e) < 0)
 		return fail(&e);
 	if (args.action == FLAGS_HELP) {
 		args_print_help(stdout, argv[0]);

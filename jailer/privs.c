@@ -4,10 +4,12 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/securebits.h>
 #include <stdbool.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -62,15 +64,41 @@ static int set_ids(const struct args *a, struct err *e)
 	return 0;
 }
 
+/* The library does not say if one of them stayed. */
+static bool bounds_are_empty(void)
+{
+	int cap = 0, has;
+
+	do
+		has = prctl(PR_CAPBSET_READ, cap++, 0, 0, 0);
+	while (has == 0);
+	return has < 0 && errno == EINVAL && cap > CAP_SETPCAP;
+}
+
 int privs_lock(struct err *e)
 {
 	capng_clear(CAPNG_SELECT_ALL);
-	if (capng_apply(CAPNG_SELECT_BOUNDS) < 0)
+	if (capng_apply(CAPNG_SELECT_BOUNDS) < 0 || !bounds_are_empty())
 		return err_set(e, -EPERM,
 			       "Failed to empty the capability bounding set");
 	if (prctl(PR_SET_SECUREBITS, SECUREBITS, 0, 0, 0) < 0)
 		return err_sys(e, "Failed to lock the secure bits");
 	return 0;
+}
+
+/* As the kernel has them; the bounding set was looked at before. */
+static bool caps_are_empty(void)
+{
+	struct __user_cap_header_struct h = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct d[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &h, d) < 0)
+		return false;
+	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
+		if (d[i].effective || d[i].permitted || d[i].inheritable)
+			return false;
+	}
+	return true;
 }
 
 /* With NO_SETUID_FIXUP they have outlived the change of ids. */
@@ -81,7 +109,7 @@ static int empty_caps(struct err *e)
 		return err_set(e, -EPERM, "Failed to empty the capabilities");
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
 		return err_sys(e, "Failed to empty the ambient capabilities");
-	if (capng_have_capabilities(CAPNG_SELECT_ALL) != CAPNG_NONE)
+	if (!caps_are_empty())
 		return err_set(e, -EPERM, "Some capabilities are left");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(e, "Failed to forbid new privileges");

@@ -105,23 +105,47 @@ static int walk(int dir, uint64_t mount, bool take, int depth, struct err *e)
 	return 0;
 }
 
+/* Whether a thread's root, seen in /proc/PID/task, is this folder. */
+static bool is_rooted(int tasks, const char *tid, const struct stat *jail)
+{
+	char path[NAME_MAX + 8];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "%s/root", tid);
+	return fstatat(tasks, path, &st, 0) == 0 && st.st_dev == jail->st_dev &&
+	       st.st_ino == jail->st_ino;
+}
+
+/*
+ * Whether any of its threads has: the first, which /proc/PID/root is about, may
+ * have ended while the others go on.
+ */
+static bool is_process_in(int proc, const char *pid, const struct stat *jail)
+{
+	cleanup_fd int process = path_open_dir(proc, pid);
+	cleanup_fd int task = process < 0 ? -1 : path_open_dir(process, "task");
+	cleanup_dir DIR *tasks = task < 0 ? NULL : list(task);
+	const struct dirent *ent;
+
+	while (tasks && (ent = next_entry(tasks))) {
+		if (is_rooted(task, ent->d_name, jail))
+			return true;
+	}
+	return false;
+}
+
 /* The process whose root is this folder, or 0. */
 static int process_in(int root)
 {
 	cleanup_dir DIR *proc = opendir("/proc");
 	const struct dirent *ent;
-	struct stat jail, st;
+	struct stat jail;
 
 	if (!proc || fstat(root, &jail) < 0)
 		return -errno;
 	while ((ent = next_entry(proc))) {
-		char path[NAME_MAX + 8];
-
-		if (!isdigit((unsigned char)ent->d_name[0]))
-			continue;
-		(void)snprintf(path, sizeof(path), "%s/root", ent->d_name);
-		if (fstatat(dirfd(proc), path, &st, 0) == 0 &&
-		    st.st_dev == jail.st_dev && st.st_ino == jail.st_ino)
+		if (isdigit((unsigned char)ent->d_name[0]) &&
+		    is_process_in(dirfd(proc), ent->d_name, &jail))
 			return atoi(ent->d_name); /* NOLINT(cert-err34-c) */
 	}
 	return 0;
@@ -191,6 +215,24 @@ static int take_away(const struct cgroup_plan *plan, int id_dir, struct err *e)
 	return ret;
 }
 
+/*
+ * Against another jailer. One that was here before may have removed the folder,
+ * and a third made a new jail: that one is not ours to touch.
+ */
+static int lock(int exec_dir, int id_dir, const char *id, struct err *e)
+{
+	struct stat locked, named;
+	bool held = flock(id_dir, LOCK_EX | LOCK_NB) == 0;
+
+	if (held && fstat(id_dir, &locked) == 0 &&
+	    fstatat(exec_dir, id, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    named.st_dev == locked.st_dev && named.st_ino == locked.st_ino)
+		return 0;
+	return err_code(e, held ? -EBUSY : -errno,
+			"Jail '%s' is being made or removed by another process",
+			id);
+}
+
 static int remove_by_name(const struct args *a, int base, const char *name,
 			  struct err *e)
 {
@@ -207,14 +249,11 @@ static int remove_by_name(const struct args *a, int base, const char *name,
 	if (id_dir < 0)
 		return err_sys(e, "Failed to open jail '%s' in %s/%s", a->id,
 			       a->chroot_base_dir, name);
-	if (flock(id_dir, LOCK_EX | LOCK_NB) < 0)
-		return err_sys(e,
-			       "Jail '%s' is being made or removed by another "
-			       "process",
-			       a->id);
 
-	int ret = take_away(&plan, id_dir, e);
+	int ret = lock(exec_dir, id_dir, a->id, e);
 
+	if (ret == 0)
+		ret = take_away(&plan, id_dir, e);
 	/* What else somebody has put beside the root stays. */
 	if (ret == 0 && unlinkat(exec_dir, a->id, AT_REMOVEDIR) < 0 &&
 	    errno != ENOTEMPTY)

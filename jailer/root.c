@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -112,17 +113,40 @@ static int make_node(struct jail *j, int dir, const char *name, dev_t dev,
 	return 0;
 }
 
+/*
+ * The number of a device that gets it while the host starts: 0, and the line
+ * "<minor> <name>" of /proc/misc. The host's /dev may lack it.
+ */
+static int misc_minor(const char *name, unsigned int *minor)
+{
+	FILE *f = fopen("/proc/misc", "re");
+	char line[NAME_MAX];
+	int ret = -ENOENT;
+
+	while (f && ret < 0 && fgets(line, sizeof(line), f)) {
+		char *rest;
+		unsigned long n = strtoul(line, &rest, 10);
+
+		rest[strcspn(rest, "\n")] = '\0';
+		if (*rest == ' ' && !strcmp(rest + 1, name)) {
+			*minor = (unsigned int)n;
+			ret = 0;
+		}
+	}
+	if (f)
+		(void)fclose(f);
+	return ret;
+}
+
 static int make_nodes(struct jail *j, struct err *e)
 {
-	struct stat uffd;
+	unsigned int uffd;
 	int ret = make_node(j, j->net, "tun", makedev(10, 200), e);
 
 	if (ret == 0)
 		ret = make_node(j, j->dev, "kvm", makedev(10, 232), e);
-	/* Its minor number is the host's choice. */
-	if (ret == 0 && stat("/dev/userfaultfd", &uffd) == 0 &&
-	    S_ISCHR(uffd.st_mode))
-		ret = make_node(j, j->dev, "userfaultfd", uffd.st_rdev, e);
+	if (ret == 0 && misc_minor("userfaultfd", &uffd) == 0)
+		ret = make_node(j, j->dev, "userfaultfd", makedev(10, uffd), e);
 	if (ret == 0 && make_node(j, j->dev, "urandom", makedev(1, 9), e) < 0)
 		(void)fprintf(stderr,
 			      "Warning! Could not create /dev/urandom device "

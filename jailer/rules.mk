@@ -30,3 +30,7 @@ test-tools: $(B)/tests/jail_probe
 $(B)/tests/jail_probe: tests/boot/jail_probe.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -g -O2 $(WARN) -static-pie -fPIE -o $@ $<
+test-tools: $(B)/tests/jail_escape
+$(B)/tests/jail_escape: $(wildcard tests/jailer/escape/*.[ch])
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -I. -g -O2 $(WARN) -static-pie -fPIE -o $@ $(filter %.c,$^)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 
+import bench_jail
 import bench_net
 import bench_page
 import bench_run
@@ -53,6 +54,7 @@ MEASURES["limit bytes"] = ("reads for 10 s under a limit of bytes", "MiB/s",
                            1 / (1 << 20))
 MEASURES["limit ops"] = ("reads for 10 s under a limit of requests",
                          "1000/s", 1e-3)
+MEASURES.update(bench_jail.MEASURES)
 MEASURES.update(bench_net.MEASURES)
 
 
@@ -71,6 +73,9 @@ def target(measure, median):
                        ours <= floor)
     if measure == "memory":
         return verdict("<= 1536 KiB", ours <= 1536)
+    if measure == "jail":
+        return verdict(f"<= {bench_jail.TARGET_MS} ms",
+                       ours <= bench_jail.TARGET_MS)
     if measure == "polled":
         floor = median[measure]["floor"]
         return verdict(f">= 80 % of floor (is {100 * ours / floor:.0f} %)",
@@ -137,7 +142,7 @@ def measure_all(subjects, rounds, has_net):
     samples = {}
     for i in range(rounds):
         progress(i + 1, rounds)
-        methods = ["byte", "api", "start", "drive", "polled"]
+        methods = ["byte", "api", "start", "jail", "drive", "polled"]
         if i % FEW == 0:
             methods += ["calls", "memory", "vsock"] + ["net"] * has_net
         if i == 0:

@@ -11,6 +11,7 @@ import subprocess
 import time
 
 from bench_host import Failed, figures, output_until, running
+from bench_jail import GuestJail
 from bench_net import GUEST_MAC, GuestNet, GuestVsock, HostNet
 
 MEM_MIB = 128
@@ -213,7 +214,7 @@ class Guest(GuestNet):
         return {"polled": POLLED_COUNT * size * 1e9 / int(m[1])}
 
 
-class Monitor(Guest, GuestVsock):
+class Monitor(Guest, GuestJail, GuestVsock):
     """mayfly, or a Firecracker."""
 
     def __init__(self, bench, name, path):

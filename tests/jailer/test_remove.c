@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/syscall.h>
 
 #include "base/err.h"
 #include "jailer/args.h"
@@ -33,6 +34,26 @@ static void make_base(struct base *b)
 	tree_dir(b->top, "no-such-program");
 	tree_dir(b->top, "no-such-program/vm");
 	tree_dir(b->top, "no-such-program/vm/root");
+}
+
+/*
+ * In place of the C library's: another jailer removes the jail just before and
+ * a third makes it anew.
+ */
+static const struct base *others_are_quick;
+
+int flock(int fd, int operation)
+{
+	const struct base *b = others_are_quick;
+
+	if (b) {
+		others_are_quick = NULL;
+		assert_int_equal(
+			renameat(b->top, "no-such-program/vm", b->top, "gone"),
+			0);
+		tree_dir(b->top, "no-such-program/vm");
+	}
+	return (int)syscall(SYS_flock, fd, operation);
 }
 
 /* A program of the name is not needed: names alone decide. */
@@ -177,6 +198,19 @@ static void a_bottomless_tree_is_refused_whole(void **state)
 	tree_free(b.top, b.path);
 }
 
+static void a_jail_made_meanwhile_is_another(void **state)
+{
+	struct base b;
+
+	(void)state;
+	make_base(&b);
+	others_are_quick = &b;
+	assert_int_equal(take(&b), -EBUSY);
+	assert_true(tree_has(b.top, "no-such-program/vm"));
+	assert_true(tree_has(b.top, "gone/root"));
+	tree_free(b.top, b.path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +221,7 @@ int main(void)
 		cmocka_unit_test(links_are_no_jails),
 		cmocka_unit_test(a_jail_that_is_being_made_is_left_alone),
 		cmocka_unit_test(a_bottomless_tree_is_refused_whole),
+		cmocka_unit_test(a_jail_made_meanwhile_is_another),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
