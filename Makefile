@@ -139,13 +139,15 @@ include guest/rules.mk guest/linux/rules.mk
 ASAN = $(patsubst %.c,build/asan/%,$(wildcard tests/guest/test_*.c)) \
 	$(foreach l,$(LAYERS),$(patsubst tests/%.c,build/asan/tests/%,$(wildcard tests/$(l)/test_*.c)))
 TSAN = $(foreach t,base/test_loop base/test_loop_socket base/test_worker \
-	vmm/test_vm vmm/test_probe virtio/test_threads virtio/test_threads_blk \
-	virtio/test_threads_net virtio/test_vsock_reset,build/tsan/tests/$(t))
+	vmm/test_vm vmm/test_probe vmm/test_pager virtio/test_threads virtio/test_threads_blk \
+	virtio/test_threads_net virtio/test_threads_vsock virtio/test_vsock_gate \
+	virtio/test_vsock_reset,build/tsan/tests/$(t))
 BOOT = tests/golden/run.py $(foreach t,http_contract api_contract \
 	start_contract process_contract net_contract contract_epoll nano \
+	nano_diff nano_live nano_live_diff nano_override nano_pager \
 	nano_epoll nano_net nano_vsock nano_mmds \
 	syscalls linux_boot linux_net,tests/boot/$(t).py)
-include jailer/rules.mk base/filters/rules.mk
+include jailer/rules.mk base/filters/rules.mk tests/soak.mk
 need = @tools/need.sh $(1)
 again = @$(MAKE) --no-print-directory
 
@@ -155,10 +157,6 @@ test soak:
 	$(again) SAN=1 unit-programs
 	$(again) SAN=thread $(TSAN)
 	$(again) run-$@
-run-test:
-	@tools/run-tests.sh -j 2 -t 120 $(ASAN) $(TSAN) -j 1 -t 600 $(BOOT)
-run-soak:
-	@MAYFLY_SOAK=1 tools/run-tests.sh -j 2 -t 1800 $(ASAN) $(TSAN) -j 1 $(BOOT)
 
 test-tools: $(B)/bin/callwatch $(B)/tests/no_uring
 $(B)/bin/callwatch: $(wildcard tools/syscalls/*.[ch]) base/fds.h
@@ -202,7 +200,7 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test soak run-test run-soak test-tools guests demo bench fuzz check \
+.PHONY: all test soak test-tools guests demo bench fuzz check \
 	fmt install clean unit-programs fuzz-programs linux-guest
 .SECONDARY:
 -include $(shell find $(B)/obj build/fuzz/obj build/guest/obj -name '*.d' 2>/dev/null)

@@ -6,6 +6,8 @@ static void start_work(struct job *j)
 	struct api *a = api_of_job(j);
 
 	a->call.ret = start_build(a, &a->call.err);
+	if (a->call.ret == 0)
+		start_seal(a);
 }
 
 static void start_done(struct job *j)

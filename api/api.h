@@ -30,6 +30,7 @@
 #include "vmm/vm.h"
 
 struct cJSON;
+struct live;
 
 #define PATH_TOKENS 4
 
@@ -69,6 +70,17 @@ struct call {
 	};
 };
 
+/* A snapshot of a guest that runs on, as long as it is being made. */
+struct api_live {
+	bool under_way;
+	bool armed;	  /* dirty_arm() was for this */
+	bool guest_ended; /* the loop stops when this is done */
+	struct live *live;
+	uint64_t pause_ns;
+	uint64_t pause_us;
+	char report[160];
+};
+
 struct api {
 	struct server server;
 	struct loop *loop;
@@ -84,6 +96,7 @@ struct api {
 	uint64_t start_us; /* of the process, CLOCK_MONOTONIC */
 	uint64_t start_cpu_us;
 	struct blk_swap swap; /* of PATCH /drives */
+	struct api_live live;
 	struct call call;
 	struct probe probe;
 	struct loop_timer flush_timer; /* of the metrics, once a minute */
@@ -163,6 +176,18 @@ void api_resume(struct api *a); /* from a pause; otherwise nothing */
 void api_parked(struct vm_owner *o);
 void api_drained(struct vm_owner *o);
 
+/* ---- snapshot.c ---- */
+
+int api_sync_drives(const struct config *c, struct err *e);
+void api_created(struct job *j); /* the reply to /snapshot/create */
+
+/* ---- snapshot_live.c ---- */
+
+void api_live_create(struct api *a);
+/* For pause.c: the pause that it asked for is there, or fails. */
+void api_live_paused(struct api *a);
+void api_live_failed(struct api *a, int code, const char *why);
+
 /* What /vm/config shows and a snapshot keeps (info.c). NULL: no memory. */
 struct cJSON *print_vm_config(const struct config *cfg);
 
@@ -177,7 +202,19 @@ struct cJSON *print_vm_config(const struct config *cfg);
  */
 int start_prepare(struct api *a, struct err *e);
 int start_build(struct api *a, struct err *e);
+
+/*
+ * With a page server, between these two, when nothing of the guest's memory has
+ * to be read any more before it runs: from now on its end is the process's.
+ */
+int start_watch(struct api *a, struct err *e);
 int start_finish(struct api *a, struct err *e);
 void start_failed(struct api *a);
+
+/*
+ * No start is tried after this one, so the helper thread can have its filter:
+ * while others are busy, for start_finish() waits for that. Any thread.
+ */
+void start_seal(struct api *a);
 
 #endif

@@ -32,7 +32,7 @@ static int hex_byte(const char *s)
 	return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
-static int parse_mac(const struct text *s, void *to, struct err *e)
+int body_parse_mac(const struct text *s, void *to, struct err *e)
 {
 	uint8_t mac[6];
 	bool good = s->len == 3 * sizeof(mac) - 1;
@@ -62,7 +62,7 @@ static const struct field net_fields[] = {
 	{"iface_id", FIELD_STRING, FIELD_REQUIRED, AT(iface_id)},
 	{"host_dev_name", FIELD_STRING, FIELD_REQUIRED, AT(host_dev_name)},
 	{"guest_mac", FIELD_PARSED, NULLABLE, AT(guest_mac), GIVEN(guest_mac),
-	 .parse = parse_mac},
+	 .parse = body_parse_mac},
 	{"mtu", FIELD_U16, NULLABLE, AT(mtu), GIVEN(mtu)},
 	LIMITER(rx_rate_limiter),
 	LIMITER(tx_rate_limiter),

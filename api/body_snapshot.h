@@ -14,6 +14,7 @@ struct body_create {
 	int snapshot_type; /* enum body_snapshot_type */
 	struct text snapshot_path;
 	struct text mem_file_path;
+	bool live; /* additional: of a guest that runs, and runs on */
 };
 
 extern const struct schema body_create_schema;
@@ -29,6 +30,24 @@ struct mem_backend {
 struct net_override {
 	struct text iface_id;
 	struct text host_dev_name;
+	/* Additional. */
+	uint8_t guest_mac[6];
+	struct limiter_cfg rx_rate_limiter, tx_rate_limiter;
+	bool has_guest_mac;
+};
+
+/* Additional. */
+struct drive_override {
+	struct text drive_id;
+	struct text path_on_host;
+	struct limiter_cfg rate_limiter;
+	bool has_path_on_host, has_rate_limiter;
+};
+
+struct vsock_override {
+	struct text uds_path;
+	uint32_t guest_cid; /* additional */
+	bool has_guest_cid;
 };
 
 struct body_load {
@@ -41,10 +60,11 @@ struct body_load {
 	bool resume_vm;
 	struct net_override *network_overrides;
 	unsigned int n_network_overrides;
-	struct {
-		struct text uds_path;
-	} vsock_override;
+	struct vsock_override vsock_override;
 	bool clock_realtime;
+	struct drive_override *drive_overrides; /* additional */
+	unsigned int n_drive_overrides;
+	struct text mmds; /* additional: JSON; s NULL: not given */
 };
 
 extern const struct schema body_load_schema;

@@ -14,6 +14,9 @@ struct cpu_template;
 extern const struct schema body_bucket_schema;
 extern const struct schema body_limiter_schema;
 
+/* "12:34:56:78:9a:bc" to uint8_t[6]: for fields. */
+int body_parse_mac(const struct text *s, void *to, struct err *e);
+
 /* A cpu-config inside a text. *t must be zeroed. */
 int body_cpu_fill(struct cpu_template *t, const struct json *j,
 		  const struct json_tok *tok, struct err *e);

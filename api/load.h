@@ -8,18 +8,25 @@
 #ifndef API_LOAD_H
 #define API_LOAD_H
 
+#include <stdbool.h>
+
 #include "snapshot/snapshot.h"
+#include "virtio/mmds/store.h"
 
 struct body_load;
 struct config;
 struct err;
+struct pager;
 struct saved;
 struct vm;
 
 struct load {
 	struct snapshot snapshot;
 	struct saved *saved;
-	int mem_fd; /* -1: none */
+	int mem_fd;	     /* of its memory file, -1: none */
+	struct pager *pager; /* or who brings it, until vm_new() takes it */
+	struct mmds_store mmds;
+	bool has_mmds; /* which takes the place of what there is */
 };
 
 void load_init(struct load *l);
@@ -31,5 +38,8 @@ void load_exit(struct load *l);
  */
 int load_files(struct load *l, struct body_load *b, struct config *c,
 	       struct err *e);
+
+/* Nothing can fail any more: what waited for that. Loop thread. */
+void load_succeeded(struct load *l, struct config *c);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "api/api.h"
@@ -182,6 +183,7 @@ static int set_up_filters(struct api *a, const struct args *args, struct err *e)
 	if (ret < 0)
 		return err_wrap(e,
 				"Seccomp error: '%s': ", args->seccomp_filter);
+	filters[FILTER_PAGER] = filter_builtin[FILTER_PAGER];
 	a->filters = filters;
 	return 0;
 }
@@ -193,7 +195,28 @@ static void on_ended(struct vm_owner *o, enum vm_end why)
 	log_info("Vmm is stopping.");
 	serial_flush(&a->vm->serial);
 	a->exit_code = why == VM_END_RESET ? 0 : 1;
-	loop_stop(a->loop);
+	if (a->live.under_way)
+		a->live.guest_ended = true;
+	else
+		loop_stop(a->loop);
+}
+
+/*
+ * Loop and helper may wait for the server for ever, with whatever they hold:
+ * only what a handler of a signal may do is done.
+ */
+static void on_lost(struct vm_owner *o)
+{
+	struct api *a = container_of(o, struct api, owner);
+	uint64_t end_ns = clock_now_ns() + 10 * NS_PER_MS;
+
+	log_err("The page server has closed its connection: the memory that "
+		"it has not brought is lost");
+	/* The loop may be about to write a line: let it. */
+	while (metrics_flush(a->metrics) == -EBUSY && clock_now_ns() < end_ns)
+		;
+	console_close();
+	_exit(1);
 }
 
 static int serve(struct api *a, struct err *e)
@@ -221,6 +244,7 @@ static int start_from_file(struct api *a, const char *text, size_t len,
 	if (ret < 0)
 		return err_wrap(e, FROM_JSON);
 	ret = start_prepare(a, e);
+	start_seal(a); /* there is no second try */
 	if (ret == 0)
 		ret = start_build(a, e);
 	if (ret == 0 && loop_enable(a->loop) < 0)
@@ -393,7 +417,8 @@ static struct api api = {
 	.metrics = &metrics,
 	.owner = {.ended = on_ended,
 		  .parked = api_parked,
-		  .drained = api_drained},
+		  .drained = api_drained,
+		  .lost = on_lost},
 };
 
 /*
@@ -438,6 +463,9 @@ int main(int argc, char **argv)
 		return exit_code;
 	if (fds_init(&e) < 0)
 		return fail(e.text, e.text, 1);
+	/* A kernel before 6.14 names who is executed by descriptor after that.
+	 */
+	(void)prctl(PR_SET_NAME, program_invocation_short_name);
 	config_init(&api.config);
 	metrics_init(&metrics);
 	signals_init(&metrics);

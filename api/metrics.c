@@ -247,6 +247,18 @@ static int flush(struct metrics *m)
 	return ret;
 }
 
+void metrics_hold(struct metrics *m)
+{
+	/* Not for long: no target blocks. */
+	while (__atomic_test_and_set(&m->busy, __ATOMIC_ACQUIRE))
+		;
+}
+
+void metrics_release(struct metrics *m)
+{
+	__atomic_clear(&m->busy, __ATOMIC_RELEASE);
+}
+
 int metrics_flush(struct metrics *m)
 {
 	int ret;
@@ -254,6 +266,6 @@ int metrics_flush(struct metrics *m)
 	if (__atomic_test_and_set(&m->busy, __ATOMIC_ACQUIRE))
 		return -EBUSY;
 	ret = flush(m);
-	__atomic_clear(&m->busy, __ATOMIC_RELEASE);
+	metrics_release(m);
 	return ret;
 }

@@ -68,6 +68,13 @@ bool metrics_has_target(const struct metrics *m);
 /* The target from now on: non-blocking, opened for appending. Takes fd. */
 void metrics_set_fd(struct metrics *m, int fd);
 
+/*
+ * Between these nobody else flushes: what is attached while another thread may
+ * (see vm_owner.lost). Not nested.
+ */
+void metrics_hold(struct metrics *m);
+void metrics_release(struct metrics *m);
+
 /* Everything attached is borrowed until metrics_detach_all(). */
 void metrics_attach_uart(struct metrics *m, const struct serial_counts *c);
 void metrics_attach_i8042(struct metrics *m, const struct i8042_counts *c);

@@ -3,6 +3,7 @@
  * pause.c: PATCH /vm. A pause parks the vCPUs, then drains the devices; a
  * resume goes the other way.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -13,6 +14,10 @@
 #include "virtio/pause.h"
 
 #define PAUSE_NS (2 * NS_PER_S)
+
+#define LATE                                                         \
+	"Drives did not end their requests within 2 s; the microVM " \
+	"goes on."
 
 void api_took(struct api *a, const char *action, uint64_t *vmm_us,
 	      uint64_t *api_us)
@@ -37,8 +42,10 @@ static void on_late(struct loop_timer *t)
 
 	virtio_resume_all(a->vm);
 	vm_run(a->vm);
-	api_fault(a, "Internal VMM error: Drives did not end their requests "
-		     "within 2 s; the microVM goes on.");
+	if (a->live.under_way)
+		api_live_failed(a, -ETIMEDOUT, LATE);
+	else
+		api_fault(a, "Internal VMM error: %s", LATE);
 }
 
 void api_parked(struct vm_owner *o)
@@ -58,6 +65,10 @@ void api_drained(struct vm_owner *o)
 	struct metrics_api *m = &a->metrics->api;
 
 	loop_timer_stop(a->loop, &a->pause_timer);
+	if (a->live.under_way) {
+		api_live_paused(a);
+		return;
+	}
 	api_took(a, "pause vm", &m->latencies_us.vmm_pause_vm,
 		 &m->latencies_us.pause_vm);
 }

@@ -16,7 +16,12 @@
 
 #define THREAD "fc_api"
 
-enum body_shown { BODY_SHOWN, BODY_HIDDEN, BODY_DEBUG };
+enum body_shown {
+	BODY_SHOWN,
+	BODY_HIDDEN,
+	BODY_DEBUG,
+	BODY_NO_MMDS, /* hidden if the guest's metadata may be in it */
+};
 
 struct route {
 	const char *name;
@@ -52,7 +57,7 @@ static const struct route routes[] = {
 	{"metrics", {[HTTP_PUT] = api_put_metrics}, BODY_SHOWN},
 	{"serial", {[HTTP_PUT] = api_put_serial}, BODY_SHOWN},
 	{"actions", {[HTTP_PUT] = api_put_action}, BODY_SHOWN},
-	{"snapshot", {[HTTP_PUT] = api_put_snapshot}, BODY_SHOWN},
+	{"snapshot", {[HTTP_PUT] = api_put_snapshot}, BODY_NO_MMDS},
 	{"mmds",
 	 {[HTTP_GET] = api_get_mmds,
 	  [HTTP_PUT] = api_put_mmds,
@@ -140,6 +145,15 @@ static const struct route *find_route(const struct token *first)
 	return NULL;
 }
 
+static bool is_shown(const struct http_request *r, const struct route *route)
+{
+	enum body_shown shown = route ? route->shown : BODY_SHOWN;
+
+	if (shown == BODY_NO_MMDS)
+		return !memmem(r->body, r->body_len, "mmds", 4);
+	return shown == BODY_SHOWN;
+}
+
 static void log_request(const struct http_request *r, const struct route *route)
 {
 	static const char *const verb[] = {"Get", "Put", "Patch", "Delete"};
@@ -155,7 +169,7 @@ static void log_request(const struct http_request *r, const struct route *route)
 	if (route && route->shown == BODY_DEBUG)
 		hint = " To view the CPU template received by the API, "
 		       "configure log-level to DEBUG.";
-	if (body && (!route || route->shown == BODY_SHOWN))
+	if (body && is_shown(r, route))
 		log_line(LOG_INFO, THREAD, __FILE__, __LINE__,
 			 "The API server received a %s request on %s with body "
 			 "%s.",

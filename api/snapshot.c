@@ -15,7 +15,7 @@
 /* ---- create ---- */
 
 /* What the guest wrote is as durable as the memory that knows of it. */
-static int sync_drives(const struct config *c, struct err *e)
+int api_sync_drives(const struct config *c, struct err *e)
 {
 	for (unsigned int i = 0; i < c->n_drives; i++) {
 		const struct drive *d = &c->drive[i];
@@ -34,23 +34,35 @@ static void create_work(struct job *j)
 	struct call *c = &a->call;
 	const struct body_create *b = &c->create.body;
 
-	c->ret = sync_drives(&a->config, &c->err);
+	c->ret = api_sync_drives(&a->config, &c->err);
 	if (c->ret == 0)
 		c->ret = snapshot_create(
-			a->vm, c->create.config, strlen(c->create.config),
-			b->snapshot_path.s, b->mem_file_path.s, &c->err);
+			a->vm,
+			&(struct snapshot_order){
+				.config = c->create.config,
+				.config_len = strlen(c->create.config),
+				.state_path = b->snapshot_path.s,
+				.mem_path = b->mem_file_path.s,
+				.diff = b->snapshot_type == BODY_SNAPSHOT_DIFF,
+			},
+			&c->err);
 }
 
-static void create_done(struct job *j)
+void api_created(struct job *j)
 {
 	struct api *a = api_of_job(j);
 	struct call *c = &a->call;
 	struct metrics_api *m = &a->metrics->api;
+	bool diff = c->create.body.snapshot_type == BODY_SNAPSHOT_DIFF;
 
 	free(c->create.config);
 	schema_exit(&body_create_schema, &c->create.body);
 	if (c->ret < 0)
 		api_done(a, c->ret, "Create snapshot error: ", &c->err);
+	else if (diff)
+		api_took(a, "create diff snapshot",
+			 &m->latencies_us.vmm_diff_create_snapshot,
+			 &m->latencies_us.diff_create_snapshot);
 	else
 		api_took(a, "create full snapshot",
 			 &m->latencies_us.vmm_full_create_snapshot,
@@ -61,7 +73,9 @@ static void create_done(struct job *j)
 static const char *create_fault(const struct api *a,
 				const struct body_create *b)
 {
-	if (a->vm->state != VM_PAUSED)
+	if (b->live && a->vm->state == VM_PAUSED)
+		return "`live` is for a microVM that runs; this one is paused.";
+	if (!b->live && a->vm->state != VM_PAUSED)
 		return "Cannot save the microVM state: Operation not allowed: "
 		       "save/restore unavailable while running";
 	if (strlen(b->snapshot_path.s) != b->snapshot_path.len)
@@ -72,8 +86,6 @@ static const char *create_fault(const struct api *a,
 		       "name contained an unexpected NUL byte";
 	if (text_equal(&b->snapshot_path, &b->mem_file_path))
 		return "State and memory need two files.";
-	if (b->snapshot_type == BODY_SNAPSHOT_DIFF)
-		return "Diff snapshots are not supported by this version.";
 	return NULL;
 }
 
@@ -98,7 +110,10 @@ static void create(struct api *a, struct call *c)
 			fault = "Out of memory";
 	}
 	if (!fault) {
-		api_run_job(a, create_work, create_done);
+		if (b->live)
+			api_live_create(a);
+		else
+			api_run_job(a, create_work, api_created);
 		return;
 	}
 	api_fault(a, "Create snapshot error: %s", fault);
@@ -141,6 +156,7 @@ static void load_worked(struct api *a)
 {
 	struct metrics_api *m = &a->metrics->api;
 
+	load_succeeded(a->load, &a->config);
 	a->call.ret = start_finish(a, &a->call.err);
 	if (a->call.ret == 0 && a->call.load.body.resume_vm) {
 		log_info("Artificially kick devices");
@@ -163,6 +179,8 @@ static void load_built(struct job *j)
 	if (c->ret == 0)
 		c->ret = snapshot_devices(&a->load->snapshot, a->vm_starting,
 					  &c->err);
+	if (c->ret == 0)
+		c->ret = start_watch(a, &c->err);
 	if (c->ret == 0)
 		load_worked(a);
 	else

@@ -21,6 +21,7 @@
 #include "virtio/device.h"
 #include "virtio/net.h"
 #include "virtio/vsock.h"
+#include "vmm/pager.h"
 
 #define FLUSH_NS (60 * NS_PER_S)
 
@@ -67,8 +68,11 @@ static struct vm_config make_vm_config(struct api *a)
 		.start_cpu_us = a->start_cpu_us,
 		.saved = a->load ? a->load->saved : NULL,
 		.mem_fd = a->load ? a->load->mem_fd : -1,
+		.pager = a->load ? a->load->pager : NULL,
 	};
 
+	if (a->load) /* its CPU is what it was */
+		v.cpu.custom = NULL;
 	/* What does not fit 64 bits is refused with everything too large. */
 	if (!num_mul(c->machine.mem_size_mib, MIB, &v.mem_bytes))
 		v.mem_bytes = UINT64_MAX;
@@ -179,6 +183,8 @@ int start_prepare(struct api *a, struct err *e)
 	if (ret < 0)
 		return ret;
 	cfg = make_vm_config(a);
+	if (a->load)
+		a->load->pager = NULL; /* vm_new() takes it */
 	ret = vm_new(&a->vm_starting, a->loop, &cfg, e);
 	for (unsigned int i = 0; ret == 0 && i < a->config.n_drives; i++)
 		ret = add_drive(a, i, e);
@@ -222,6 +228,18 @@ int start_build(struct api *a, struct err *e)
 	return vm_build(a->vm_starting, e);
 }
 
+int start_watch(struct api *a, struct err *e)
+{
+	struct pager *p = a->vm_starting->cfg.pager;
+	int ret = 0;
+
+	if (p)
+		ret = pager_arm(p, &a->owner,
+				a->filters ? &a->filters[FILTER_PAGER] : NULL,
+				e);
+	return ret < 0 ? err_wrap(e, PAGER_FAULT) : 0;
+}
+
 static void on_minute(struct loop_timer *t)
 {
 	struct api *a = container_of(t, struct api, flush_timer);
@@ -246,6 +264,7 @@ static void attach_metrics(struct api *a)
 	struct metrics *m = a->metrics;
 	const struct vm *vm = a->vm;
 
+	metrics_hold(m);
 	metrics_attach_uart(m, &vm->serial.counts);
 	metrics_attach_i8042(m, &vm->i8042.counts);
 	for (unsigned int i = 0; i < vm->cfg.cpu.n_vcpus; i++)
@@ -257,6 +276,7 @@ static void attach_metrics(struct api *a)
 	attach_nets(a);
 	if (a->config.vsock.vsock)
 		metrics_attach_vsock(m, vsock_counts(a->config.vsock.vsock));
+	metrics_release(m);
 	(void)metrics_flush(m);
 	a->flush_timer.fn = on_minute;
 	loop_timer_set(a->loop, &a->flush_timer, clock_now_ns() + FLUSH_NS);
@@ -275,14 +295,19 @@ static void limit_serial(const struct api *a)
 	serial_limit(&a->vm->serial, &limit);
 }
 
-/* Filters of this thread and the helper; vCPU threads add theirs. */
+void start_seal(struct api *a)
+{
+	if (a->filters)
+		worker_seal(a->worker, &a->filters[FILTER_HELPER]);
+}
+
+/* Of this thread; the helper and the vCPU threads add theirs. */
 static int add_filters(struct api *a, struct err *e)
 {
 	int ret;
 
 	if (!a->filters)
 		return 0;
-	worker_seal(a->worker, &a->filters[FILTER_HELPER]);
 	ret = filter_add(&a->filters[FILTER_MAIN]);
 	if (ret == 0)
 		ret = worker_sealed(a->worker);
@@ -295,6 +320,7 @@ int start_finish(struct api *a, struct err *e)
 	bool to_file = a->config.serial.serial_out_path.s != NULL;
 	int ret;
 
+	start_seal(a);
 	a->vm = vm;
 	a->vm_starting = NULL;
 	vm->owner = &a->owner;

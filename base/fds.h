@@ -31,6 +31,7 @@ enum {
 	FD_PROBE,	      /* the same, while the helper reads from it */
 	FD_VM,		      /* the virtual machine */
 	FD_VSOCK,	      /* listening socket of the vsock device */
+	FD_BASE,	      /* memory file that RAM was restored from */
 	/* vCPU 0; vCPU n is FD_VCPU0 + n. A filter compares by one mask. */
 	FD_VCPU0 = 224,
 	FDS_END = FD_VCPU0 + 32,

@@ -7,7 +7,7 @@
  * role. A call must pass all filters of its thread; one that does not kills
  * the process. The programs are made at build time from the tables in
  * base/filters, or come from a file made by `mayflyctl seccomp-compile`, which
- * has those of the three roles.
+ * has those of main, helper and vCPU.
  */
 #ifndef BASE_FILTER_H
 #define BASE_FILTER_H
@@ -23,6 +23,7 @@ enum filter_role {
 	FILTER_MAIN,
 	FILTER_HELPER,
 	FILTER_VCPU,
+	FILTER_PAGER,
 	FILTER_ROLES,
 };
 

@@ -175,6 +175,15 @@ static size_t format_head(char *buf, size_t size, enum log_level level,
 	return MIN((size_t)(n > 0 ? n : 0), size - 1);
 }
 
+/* What clients and snapshots name must not look like lines of ours. */
+static void keep_one_line(char *text, const char *end)
+{
+	for (; text < end; text++) {
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+	}
+}
+
 static void put_line(const char *text, size_t len)
 {
 	int fd = __atomic_load_n(&state.fd, __ATOMIC_RELAXED);
@@ -190,7 +199,7 @@ void log_line(enum log_level level, const char *thread, const char *file,
 	char fixed[LINE_BYTES];
 	cleanup_free char *large = NULL;
 	char *text = fixed;
-	size_t head, size = sizeof(fixed);
+	size_t head, end, size = sizeof(fixed);
 	va_list ap, again;
 	int n;
 
@@ -215,7 +224,9 @@ void log_line(enum log_level level, const char *thread, const char *file,
 		}
 	}
 	va_end(again);
-	head += (size_t)MAX(n, 0);
-	text[head] = '\n';
-	put_line(text, head + 1);
+	end = head + (size_t)MAX(n, 0);
+	if (!strchr(fmt, '\n'))
+		keep_one_line(text + head, text + end);
+	text[end] = '\n';
+	put_line(text, end + 1);
 }

@@ -27,6 +27,7 @@ struct worker {
 	struct job *first;
 	struct job *last;
 	const struct filter *filter; /* to be added */
+	bool sealing;		     /* that was asked for */
 	bool stop;
 
 	uint32_t sealed; /* futex: its filter has been added */
@@ -71,18 +72,39 @@ static struct job *take(struct worker *w)
 	return j;
 }
 
+static void carry_out(struct worker *w, struct job *j)
+{
+	j->work(j);
+	j->msg.fn = on_loop;
+	loop_post(w->loop, &j->msg);
+}
+
 static void *serve(void *arg)
 {
 	struct worker *w = arg;
 	struct job *j;
 
 	(void)prctl(PR_SET_NAME, "fc_api");
-	while ((j = take(w))) {
-		j->work(j);
-		j->msg.fn = on_loop;
-		loop_post(w->loop, &j->msg);
-	}
+	while ((j = take(w)))
+		carry_out(w, j);
 	return NULL;
+}
+
+void worker_turn(struct worker *w)
+{
+	struct job *j;
+
+	(void)pthread_mutex_lock(&w->lock);
+	j = w->first;
+	w->first = NULL;
+	w->last = NULL;
+	(void)pthread_mutex_unlock(&w->lock);
+	while (j) {
+		struct job *next = j->next;
+
+		carry_out(w, j);
+		j = next;
+	}
 }
 
 static int start(struct worker *w)
@@ -159,7 +181,9 @@ void worker_submit(struct worker *w, struct job *j)
 void worker_seal(struct worker *w, const struct filter *f)
 {
 	(void)pthread_mutex_lock(&w->lock);
-	w->filter = f;
+	if (!w->sealing)
+		w->filter = f;
+	w->sealing = true;
 	(void)pthread_cond_signal(&w->more);
 	(void)pthread_mutex_unlock(&w->lock);
 }

@@ -36,11 +36,22 @@ void worker_free(struct worker *w);
 void worker_submit(struct worker *w, struct job *j);
 
 /*
- * Have the thread add a filter to itself, before any further job; once. The
- * second call waits until it has: in between the caller can add its own.
- * Returns what filter_add() did. Loop thread only.
+ * From inside a long job: the jobs that were submitted meanwhile have their
+ * turn now, those that come during it later. The long job need not go through
+ * the loop for that, which may be waiting for it.
+ */
+void worker_turn(struct worker *w);
+
+/*
+ * Have the thread add a filter to itself, before any further job; once, however
+ * often it is asked for. Any thread, that of the job under way too.
  */
 void worker_seal(struct worker *w, const struct filter *f);
+
+/*
+ * Wait until it has; in between the caller can add its own. Returns what
+ * filter_add() did. Loop thread only.
+ */
 int worker_sealed(struct worker *w);
 
 #endif

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "base/version.h"
 #include "ctl/seccomp.h"
+#include "ctl/snapshot.h"
 
 static const struct command {
 	const char *name;
@@ -19,6 +20,8 @@ static const struct command {
 	 "make a file for mayfly --seccomp-filter", seccomp_compile_main},
 	{"seccomp-list", "[--json]",
 	 "print the filters that mayfly has, with reasons", seccomp_list_main},
+	{"snapshot", "COMMAND ...", "show, check and merge files of snapshots",
+	 snapshot_main},
 };
 
 static int help(FILE *out)

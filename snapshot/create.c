@@ -6,7 +6,9 @@
 
 #include "base/cleanup.h"
 #include "base/err.h"
-#include "snapshot/memory.h"
+#include "snapshot/draft.h"
+#include "snapshot/image.h"
+#include "snapshot/origin.h"
 #include "snapshot/sections.h"
 #include "snapshot/snapshot.h"
 #include "snapshot/target.h"
@@ -38,6 +40,12 @@ static void add_registers(struct state_file *f, struct saved *s)
 	a = state_begin(f, TAG_CHIPS, 0, STATE_REQUIRED);
 	chip_state_describe(&s->chips, &a);
 	state_end(f, &a);
+	a = state_begin(f, TAG_CAPS, 0, 0);
+	kvm_caps_describe(&s->caps, &a);
+	state_end(f, &a);
+	a = state_begin(f, TAG_FORCE, 0, 0);
+	cpuid_describe(&s->forced, &a);
+	state_end(f, &a);
 }
 
 static void add_devices(struct state_file *f, struct vm *vm)
@@ -53,11 +61,51 @@ static void add_devices(struct state_file *f, struct vm *vm)
 		a = state_begin(f, TAG_VIRTIO, i, STATE_REQUIRED);
 		virtio_describe(vm->dev[i], &a);
 		state_end(f, &a);
+		a = state_begin(f, TAG_LIMIT, i, 0);
+		virtio_describe_limits(vm->dev[i], &a);
+		state_end(f, &a);
+		a = state_begin(f, TAG_SPACE, i, 0);
+		virtio_describe_space(vm->dev[i], &a);
+		state_end(f, &a);
 	}
 }
 
-static int add_machine(struct state_file *f, struct vm *vm, struct err *e)
+static int add_file(struct state_file *f, unsigned int i, int fd, struct err *e)
 {
+	struct origin_file file;
+	struct archive a;
+	int ret = origin_file_read(&file, fd, e);
+
+	if (ret < 0)
+		return ret;
+	a = state_begin(f, TAG_DRIVE, i, 0);
+	origin_file_describe(&file, &a);
+	state_end(f, &a);
+	return 0;
+}
+
+/* Drives are the first devices, so their numbers are those of drives. */
+static int add_origin(struct state_file *f, struct vm *vm, struct err *e)
+{
+	struct origin_host host;
+	struct archive a = state_begin(f, TAG_HOST, 0, 0);
+	int ret = 0;
+
+	origin_host_set(&host, vm->release);
+	origin_host_describe(&host, &a);
+	state_end(f, &a);
+	for (unsigned int i = 0; ret == 0 && i < vm->n_devs; i++) {
+		struct virtio_dev *d = vm->dev[i];
+
+		if (d->ops->file)
+			ret = add_file(f, i, d->ops->file(d), e);
+	}
+	return ret;
+}
+
+int draft_add_machine(struct draft *d, struct vm *vm, struct err *e)
+{
+	struct state_file *f = &d->file;
 	struct saved *s = NULL;
 	int ret = saved_new(&s, vm->cfg.cpu.n_vcpus, e);
 
@@ -68,22 +116,9 @@ static int add_machine(struct state_file *f, struct vm *vm, struct err *e)
 	saved_free(s);
 	if (ret == 0)
 		add_devices(f, vm);
-	return ret < 0 ? err_wrap(e, "Cannot save the microVM state: ") : 0;
-}
-
-static int write_memory(struct state_file *f, struct vm *vm, struct target *t,
-			struct err *e)
-{
-	uint32_t n = memory_chunks(&vm->mem);
-	cleanup_free uint32_t *crc = calloc(n, sizeof(*crc));
-	int ret;
-
-	if (!crc)
-		return err_code(e, -ENOMEM, "Digests of the memory file");
-	ret = memory_write(&vm->mem, t->fd, crc, e);
 	if (ret == 0)
-		add_bytes(f, TAG_DIGEST, crc, n * sizeof(*crc), 0);
-	return ret;
+		ret = add_origin(f, vm, e);
+	return ret < 0 ? err_wrap(e, "Cannot save the microVM state: ") : 0;
 }
 
 static int write_state(const struct state_file *f, struct target *t,
@@ -107,46 +142,62 @@ static int write_state(const struct state_file *f, struct target *t,
 	return ret;
 }
 
-/* Into both files, which then are under their temporary names. */
-static int write_files(struct state_file *f, struct vm *vm, struct target *mem,
-		       struct target *state, struct err *e)
+int draft_open(struct draft *d, const struct vm *vm,
+	       const struct snapshot_order *o, struct err *e)
 {
-	int ret = add_machine(f, vm, e);
+	int ret;
 
-	if (ret == 0)
-		ret = write_memory(f, vm, mem, e);
-	if (ret == 0)
-		ret = write_state(f, state, e);
-	if (ret == 0)
-		ret = target_sync(mem, "memory", e);
-	return ret == 0 ? target_sync(state, "snapshot", e) : ret;
-}
-
-int snapshot_create(struct vm *vm, const char *config, size_t config_len,
-		    const char *state_path, const char *mem_path, struct err *e)
-{
-	struct target mem = {.fd = -1}, state = {.fd = -1};
-	struct state_file f;
-	int ret = state_new(&f, e);
-
+	*d = (struct draft){.state.fd = -1, .mem.fd = -1};
+	ret = state_new(&d->file, e);
 	if (ret < 0)
 		return ret;
-	f.mem_bytes = vm->mem.bytes;
-	add_bytes(&f, TAG_CONFIG, config, config_len, STATE_REQUIRED);
-	if (getrandom(f.id, sizeof(f.id), 0) < 0)
-		ret = err_sys(e, "Cannot save the microVM state: id");
+	d->file.mem_bytes = vm->mem.bytes;
+	add_bytes(&d->file, TAG_CONFIG, o->config, o->config_len,
+		  STATE_REQUIRED);
+	if (getrandom(d->file.id, sizeof(d->file.id), 0) < 0)
+		return err_sys(e, "Cannot save the microVM state: id");
+	ret = target_open(&d->state, o->state_path, state_number(&d->file),
+			  "snapshot", e);
+	if (ret < 0)
+		return ret;
+	return target_open(&d->mem, o->mem_path, state_number(&d->file),
+			   "memory", e);
+}
+
+int draft_commit(struct draft *d, struct err *e)
+{
+	int ret = write_state(&d->file, &d->state, e);
+
 	if (ret == 0)
-		ret = target_open(&state, state_path, state_number(&f),
-				  "snapshot", e);
+		ret = target_sync_both(&d->mem, "memory", &d->state, "snapshot",
+				       e);
 	if (ret == 0)
-		ret = target_open(&mem, mem_path, state_number(&f), "memory",
-				  e);
+		ret = target_commit(&d->state, "snapshot", &d->mem, "memory",
+				    e);
+	return ret;
+}
+
+void draft_exit(struct draft *d)
+{
+	target_abort(&d->mem);
+	target_abort(&d->state);
+	state_exit(&d->file);
+}
+
+int snapshot_create(struct vm *vm, const struct snapshot_order *o,
+		    struct err *e)
+{
+	struct image im = {0};
+	struct draft d;
+	int ret = draft_open(&d, vm, o, e);
+
 	if (ret == 0)
-		ret = write_files(&f, vm, &mem, &state, e);
+		ret = draft_add_machine(&d, vm, e);
 	if (ret == 0)
-		ret = target_commit(&state, "snapshot", &mem, "memory", e);
-	target_abort(&mem);
-	target_abort(&state);
-	state_exit(&f);
+		ret = image_write(&im, vm, o->diff, &d.mem, &d.file, e);
+	if (ret == 0)
+		ret = draft_commit(&d, e);
+	image_end(&im, ret == 0);
+	draft_exit(&d);
 	return ret;
 }

@@ -27,7 +27,7 @@ static void header(struct archive *a, struct state_file *f, uint64_t *len,
 		   uint32_t *crc)
 {
 	char text[sizeof(magic)];
-	uint8_t zero[HEADER_BYTES - CRC_AT - 4] = {0};
+	uint8_t zero[HEADER_BYTES - CRC_AT - 4 - 2] = {0};
 
 	memcpy(text, magic, sizeof(text));
 	archive_bytes(a, text, sizeof(text));
@@ -38,6 +38,7 @@ static void header(struct archive *a, struct state_file *f, uint64_t *len,
 	archive_bytes(a, f->id, sizeof(f->id));
 	archive_u64(a, &f->mem_bytes);
 	archive_u32(a, crc);
+	archive_u16(a, &f->arch);
 	archive_bytes(a, zero, sizeof(zero));
 }
 
@@ -55,7 +56,8 @@ static void entry(struct archive *a, struct state_section *s)
 
 int state_new(struct state_file *f, struct err *e)
 {
-	*f = (struct state_file){.major = STATE_MAJOR, .minor = STATE_MINOR};
+	*f = (struct state_file){
+		.major = STATE_MAJOR, .minor = STATE_MINOR, .arch = STATE_ARCH};
 	f->data = malloc(STATE_MAX_BYTES);
 	return f->data ? 0 : err_code(e, -ENOMEM, "State of the microVM");
 }
@@ -160,6 +162,11 @@ static int parse_header(struct state_file *f, const uint8_t *data, size_t len,
 			       "Invalid format version: %u.%u, this program "
 			       "reads %u.x",
 			       f->major, f->minor, STATE_MAJOR);
+	if (f->arch != STATE_ARCH)
+		return err_set(e, -ENOTSUP,
+			       "Magic value does not match arch: %u, this "
+			       "program reads %u",
+			       f->arch, STATE_ARCH);
 	if (total != len || f->n_sections > STATE_MAX_SECTIONS ||
 	    table_end(f) > len)
 		return corrupt(e, "the file is not as long as it says");
@@ -210,6 +217,22 @@ int state_parse(struct state_file *f, const uint8_t *data, size_t len,
 	return ret;
 }
 
+/* Whoever wrote the file chose it, and it goes into a message. */
+static int unknown_tag(uint32_t tag, struct err *e)
+{
+	char text[5] = "";
+
+	for (int i = 0; i < 4; i++) {
+		char c = (char)(tag >> 8 * i);
+
+		text[i] = (char)(c < ' ' || c > '~' ? '?' : c);
+	}
+	return err_set(e, -ENOTSUP,
+		       "The snapshot needs what this program does not know: "
+		       "section '%s'",
+		       text);
+}
+
 int state_check_known(const struct state_file *f, const uint32_t *tags,
 		      size_t n, struct err *e)
 {
@@ -220,10 +243,7 @@ int state_check_known(const struct state_file *f, const uint32_t *tags,
 		for (size_t j = 0; !known && j < n; j++)
 			known = tags[j] == s->tag;
 		if (!known)
-			return err_set(e, -ENOTSUP,
-				       "The snapshot needs what this program "
-				       "does not know: section '%.4s'",
-				       (const char *)&s->tag);
+			return unknown_tag(s->tag, e);
 	}
 	return 0;
 }

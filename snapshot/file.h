@@ -11,8 +11,12 @@
  *	24	16	id of the snapshot, random
  *	40	 8	bytes of the memory file
  *	48	 4	CRC32C of header and table, taken with 0 here
- *	52	12	0
+ *	52	 2	architecture, as ELF numbers machines
+ *	54	10	0
  *	64	24 n	the table: tag, index, flags, CRC32C, offset, bytes
+ *
+ * Where RAM lies, and windows and lines of devices, goes by their number alone
+ * (vmm/x86/layout.h) and is a part of the major version.
  *
  * All numbers are little-endian. Sections follow one another in the order of
  * the table, without gaps. A reader skips a section that it does not know,
@@ -37,6 +41,7 @@ struct err;
 #define STATE_ID_BYTES	   16
 #define STATE_MAJOR	   1
 #define STATE_MINOR	   0
+#define STATE_ARCH	   62 /* EM_X86_64 */
 
 /* Tags are four letters. */
 #define STATE_TAG(a, b, c, d)                                       \
@@ -59,7 +64,7 @@ struct state_section {
 struct state_file {
 	uint8_t id[STATE_ID_BYTES];
 	uint64_t mem_bytes;
-	uint16_t major, minor;
+	uint16_t major, minor, arch;
 	struct state_section section[STATE_MAX_SECTIONS];
 	uint32_t n_sections;
 	uint8_t *data;	 /* of the file when read; the sections when written */

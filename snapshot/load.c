@@ -1,89 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/err.h"
-#include "base/num.h"
+#include "base/log.h"
+#include "snapshot/origin.h"
+#include "snapshot/image.h"
 #include "snapshot/sections.h"
 #include "snapshot/snapshot.h"
 #include "virtio/device.h"
 #include "virtio/state.h"
 #include "vmm/saved.h"
 #include "vmm/vm.h"
-
-static const uint32_t known[] = {
-	TAG_CONFIG, TAG_CPUID, TAG_VCPU,   TAG_CHIPS,
-	TAG_COM1,   TAG_I8042, TAG_VIRTIO,
-};
-
-/* The whole file, up to one byte more than it may have. */
-static int read_file(struct snapshot *s, int fd, size_t *len, struct err *e)
-{
-	s->data = malloc(STATE_MAX_BYTES + 1);
-	if (!s->data)
-		return err_code(e, -ENOMEM, "State of the microVM");
-	for (*len = 0; *len <= STATE_MAX_BYTES;) {
-		ssize_t n =
-			read(fd, s->data + *len, STATE_MAX_BYTES + 1 - *len);
-
-		if (n == 0)
-			return 0;
-		if (n < 0 && errno != EINTR)
-			return err_sys(e, "IO Error");
-		if (n > 0)
-			*len += (size_t)n;
-	}
-	return err_set(e, -EFBIG, "The file has more than %u bytes",
-		       STATE_MAX_BYTES);
-}
-
-static int read_and_parse(struct snapshot *s, int fd, struct err *e)
-{
-	size_t len = 0;
-	int ret = read_file(s, fd, &len, e);
-
-	if (ret == 0)
-		ret = state_parse(&s->file, s->data, len, e);
-	if (ret == 0)
-		ret = state_check_known(&s->file, known, ARRAY_LEN(known), e);
-	return ret < 0 ? err_wrap(e, "Failed to load snapshot state from "
-				     "file: ")
-		       : 0;
-}
-
-int snapshot_open(struct snapshot *s, const char *path, struct err *e)
-{
-	cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	int ret;
-
-	*s = (struct snapshot){0};
-	if (fd < 0)
-		ret = err_sys(e, "Failed to open snapshot file");
-	else
-		ret = read_and_parse(s, fd, e);
-	if (ret == 0)
-		return 0;
-	snapshot_exit(s);
-	return err_wrap(e, "Failed to get snapshot state from file: ");
-}
-
-void snapshot_exit(struct snapshot *s)
-{
-	free(s->data);
-	*s = (struct snapshot){0};
-}
-
-const char *snapshot_config(const struct snapshot *s, size_t *len)
-{
-	struct archive a = state_find(&s->file, TAG_CONFIG, 0);
-
-	*len = a.failed ? 0 : a.size;
-	return (const char *)a.in;
-}
 
 static int broken(const char *what, unsigned int index, struct err *e)
 {
@@ -93,19 +20,122 @@ static int broken(const char *what, unsigned int index, struct err *e)
 		       what, index);
 }
 
+static unsigned int count(const struct snapshot *s, uint32_t tag)
+{
+	unsigned int n = 0;
+
+	for (uint32_t i = 0; i < s->file.n_sections; i++)
+		n += s->file.section[i].tag == tag;
+	return n;
+}
+
+static int wrong_count(const char *what, unsigned int state,
+		       unsigned int config, struct err *e)
+{
+	return err_set(e, -EINVAL,
+		       "Failed to build microVM from snapshot: The state has "
+		       "%u %s, its configuration %u",
+		       state, what, config);
+}
+
+/* A section that need not be there. */
+static bool find_optional(const struct snapshot *s, uint32_t tag,
+			  unsigned int index, struct archive *a)
+{
+	*a = state_find(&s->file, tag, index);
+	return !a->failed;
+}
+
+int snapshot_check_devices(const struct snapshot *s, const uint32_t *kind,
+			   unsigned int n, struct err *e)
+{
+	unsigned int have = count(s, TAG_VIRTIO);
+
+	if (have != n)
+		return wrong_count("virtio devices", have, n, e);
+	for (unsigned int i = 0; i < n; i++) {
+		struct archive a = state_find(&s->file, TAG_VIRTIO, i);
+		uint32_t is = 0;
+
+		archive_u32(&a, &is);
+		if (a.failed)
+			return broken("device", i, e);
+		if (is != kind[i])
+			return err_set(e, -EINVAL,
+				       "Failed to build microVM from snapshot: "
+				       "Device %u of the state is of virtio's "
+				       "type %u, that of its configuration of "
+				       "type %u",
+				       i, is, kind[i]);
+	}
+	return 0;
+}
+
+int snapshot_drive(const struct snapshot *s, unsigned int i,
+		   struct origin_file *f, struct err *e)
+{
+	struct archive a;
+
+	if (!find_optional(s, TAG_DRIVE, i, &a))
+		return 0;
+	origin_file_describe(f, &a);
+	return archive_ok(&a) ? 1 : broken("the file of drive", i, e);
+}
+
+int snapshot_check_host(const struct snapshot *s, struct err *e)
+{
+	struct origin_host was = {0}, is;
+	struct archive a;
+	int ret;
+
+	if (!find_optional(s, TAG_HOST, 0, &a))
+		return 0;
+	origin_host_describe(&was, &a);
+	if (!archive_ok(&a))
+		return broken("host", 0, e);
+	ret = origin_host_read(&is, e);
+	if (ret == 0 && origin_host_is_older(&is, &was))
+		log_warn("The snapshot was made on Linux %s; this host runs "
+			 "%s, which is older",
+			 was.release, is.release);
+	return ret;
+}
+
+/* What its CPU was, and what it needs of KVM: if it does not say, all. */
+static int read_cpu(const struct snapshot *s, struct saved *v, struct err *e)
+{
+	const struct cpu_config any = {0};
+	struct archive a;
+
+	kvm_caps_of(&v->caps, &any);
+	if (find_optional(s, TAG_CAPS, 0, &a)) {
+		kvm_caps_describe(&v->caps, &a);
+		if (!archive_ok(&a))
+			return broken("KVM capabilities", 0, e);
+	}
+	if (find_optional(s, TAG_FORCE, 0, &a)) {
+		cpuid_describe(&v->forced, &a);
+		if (!archive_ok(&a))
+			return broken("CPUID by template", 0, e);
+	}
+	a = state_find(&s->file, TAG_CPUID, 0);
+	cpuid_describe(&v->cpuid, &a);
+	return archive_ok(&a) ? 0 : broken("CPUID", 0, e);
+}
+
 int snapshot_saved(const struct snapshot *s, unsigned int n_vcpus,
 		   struct saved **out, struct err *e)
 {
 	struct saved *v = NULL;
 	struct archive a;
-	int ret = saved_new(&v, n_vcpus, e);
+	int ret;
 
+	if (count(s, TAG_VCPU) != n_vcpus)
+		return wrong_count("vCPUs", count(s, TAG_VCPU), n_vcpus, e);
+	ret = saved_new(&v, n_vcpus, e);
 	if (ret < 0)
 		return ret;
-	a = state_find(&s->file, TAG_CPUID, 0);
-	cpuid_describe(&v->cpuid, &a);
-	if (!archive_ok(&a))
-		ret = broken("CPUID", 0, e);
+	ret = read_cpu(s, v, e);
 	for (unsigned int i = 0; ret == 0 && i < n_vcpus; i++) {
 		a = state_find(&s->file, TAG_VCPU, i);
 		vcpu_state_describe(&v->vcpu[i], &a);
@@ -123,6 +153,28 @@ int snapshot_saved(const struct snapshot *s, unsigned int n_vcpus,
 	return ret;
 }
 
+static int load_device(const struct snapshot *s, struct virtio_dev *d,
+		       unsigned int i, struct err *e)
+{
+	struct archive a = state_find(&s->file, TAG_VIRTIO, i);
+	int ret;
+
+	virtio_describe(d, &a);
+	if (!archive_ok(&a))
+		return broken("device", i, e);
+	ret = virtio_restore(d, e);
+	if (ret < 0)
+		return ret;
+	if (find_optional(s, TAG_LIMIT, i, &a)) {
+		virtio_describe_limits(d, &a);
+		if (!archive_ok(&a))
+			return broken("the limits of device", i, e);
+	}
+	if (find_optional(s, TAG_SPACE, i, &a))
+		virtio_tell_changes(d, &a);
+	return 0;
+}
+
 int snapshot_devices(const struct snapshot *s, struct vm *vm, struct err *e)
 {
 	struct archive a = state_find(&s->file, TAG_COM1, 0);
@@ -135,11 +187,9 @@ int snapshot_devices(const struct snapshot *s, struct vm *vm, struct err *e)
 	i8042_describe(&vm->i8042, &a);
 	if (!archive_ok(&a))
 		return broken("keyboard controller", 0, e);
-	for (unsigned int i = 0; ret == 0 && i < vm->n_devs; i++) {
-		a = state_find(&s->file, TAG_VIRTIO, i);
-		virtio_describe(vm->dev[i], &a);
-		ret = archive_ok(&a) ? virtio_restore(vm->dev[i], e)
-				     : broken("device", i, e);
-	}
+	for (unsigned int i = 0; ret == 0 && i < vm->n_devs; i++)
+		ret = load_device(s, vm->dev[i], i, e);
+	if (ret == 0)
+		image_restored(vm, &s->file);
 	return ret;
 }

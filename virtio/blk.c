@@ -352,12 +352,24 @@ static void blk_drain(struct virtio_dev *d)
 	settle(b);
 }
 
+static int blk_host_file(struct virtio_dev *d)
+{
+	return to_blk(d)->fd;
+}
+
+static struct limiter *blk_limiters(struct virtio_dev *d, unsigned int i)
+{
+	return i == 0 ? &to_blk(d)->limiter : NULL;
+}
+
 static const struct virtio_dev_ops blk_ops = {
 	.id = BLK_DEVICE_ID,
 	.n_queues = 1,
 	.activate = blk_activate,
 	.notify = blk_notify,
 	.drain = blk_drain,
+	.file = blk_host_file,
+	.limiter = blk_limiters,
 };
 
 static void offer(struct blk *b)
@@ -392,6 +404,7 @@ int blk_new(struct blk **out, struct vm *vm, const struct blk_config *cfg,
 	b->fd = -1;
 	b->disk = (struct blk_disk){
 		.loop = vm->loop,
+		.mem = &vm->mem,
 		.slot = cfg->slot,
 		.read_only = cfg->read_only,
 		.writeback = cfg->writeback,

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "vmm/gmem.h"
 
 /* Request types. */
 enum {
@@ -73,6 +74,7 @@ static void answer(struct blk_request *r, enum status status)
 {
 	/* The driver sees it by the used ring, which is published later. */
 	__atomic_store_n(r->status, (uint8_t)status, __ATOMIC_RELAXED);
+	gmem_mark(r->disk->mem, r->status, 1);
 	r->written = 1;
 	if (r->type == TYPE_IN || r->type == TYPE_GET_ID)
 		r->written += (uint32_t)r->moved;
@@ -144,11 +146,19 @@ static void advance(struct blk_request *r, uint64_t bytes)
 	}
 }
 
+/* All that was with the kernel: after an error it may have written some. */
+static void mark_step(const struct blk_request *r)
+{
+	for (uint32_t i = 0; r->type == TYPE_IN && i < r->n_step; i++)
+		gmem_mark(r->disk->mem, r->vec[i].iov_base, r->vec[i].iov_len);
+}
+
 /* A short result goes on where it ended; an end of file inside is an error. */
 static void moved(struct io_op *op, int res)
 {
 	struct blk_request *r = container_of(op, struct blk_request, op);
 
+	mark_step(r);
 	if (res <= 0 || (uint64_t)res > r->left) {
 		finish(r, host_error(r, res < 0 ? -res : EIO));
 		return;

@@ -41,6 +41,7 @@ struct blk_request;
 /* What requests work on. */
 struct blk_disk {
 	struct loop *loop;
+	const struct gmem *mem;
 	unsigned int slot;
 	uint64_t sectors;
 	bool read_only;

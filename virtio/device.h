@@ -19,6 +19,7 @@
 
 struct archive;
 struct err;
+struct limiter;
 struct mmio_write;
 struct virtio_dev;
 
@@ -59,6 +60,10 @@ struct virtio_dev_ops {
 	void (*drain)(struct virtio_dev *d);
 	/* Its own part of a snapshot (see state.h); NULL: there is none. */
 	void (*describe)(struct virtio_dev *d, struct archive *a);
+	/* The descriptor of the host's file behind it; NULL: there is none. */
+	int (*file)(struct virtio_dev *d);
+	/* Its rate limiters by number, then NULL; NULL: it has none. */
+	struct limiter *(*limiter)(struct virtio_dev *d, unsigned int i);
 };
 
 /* An eventfd that KVM writes when the driver notifies a queue. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "virtio/limiter.h"
 
+#include "base/archive.h"
 #include "base/clock.h"
 #include "base/num.h"
 
@@ -99,6 +100,30 @@ void limiter_forget(struct limiter *l)
 	loop_timer_stop(l->loop, &l->timer);
 	/* One operation is never more than its bucket holds anyway. */
 	bucket_forget(&l->bandwidth);
+}
+
+static void describe(const struct limiter *l, struct bucket *b,
+		     struct archive *a)
+{
+	struct bucket was = *b;
+
+	/* Brought up to now; who waits at the original, waits on. */
+	(void)bucket_wait(&was, 0, now_ns(l));
+	archive_u64(a, &was.size);
+	archive_u64(a, &was.refill_ns);
+	archive_u64(a, &was.tokens);
+	archive_u64(a, &was.burst);
+	if (!archive_loading(a) || a->failed || was.size != b->size ||
+	    was.refill_ns != b->refill_ns)
+		return;
+	b->tokens = MIN(was.tokens, b->tokens);
+	b->burst = MIN(was.burst, b->burst);
+}
+
+void limiter_describe(struct limiter *l, struct archive *a)
+{
+	describe(l, &l->bandwidth, a);
+	describe(l, &l->ops, a);
 }
 
 void limiter_pause(struct limiter *l)

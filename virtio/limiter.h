@@ -19,6 +19,8 @@
 #include "base/bucket.h"
 #include "base/loop.h"
 
+struct archive;
+
 struct limiter {
 	struct bucket bandwidth; /* bytes */
 	struct bucket ops;
@@ -55,6 +57,13 @@ bool limiter_pass(struct limiter *l, uint64_t bytes);
 
 /* No request waits any more: a reset. Does not call resume(). */
 void limiter_forget(struct limiter *l);
+
+/*
+ * What is in the buckets, in a snapshot. Loaded, it counts for buckets of the
+ * size and period that they had; others stay as they are. So a copy has what
+ * its origin had left.
+ */
+void limiter_describe(struct limiter *l, struct archive *a);
 
 /*
  * The clock of the buckets stands still while the guest is paused. Again, or

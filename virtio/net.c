@@ -26,6 +26,11 @@ struct net_space {
 _Static_assert(offsetof(struct net_space, mtu) == 10, "5.1.4");
 _Static_assert(sizeof(struct net_space) <= VIRTIO_CONFIG_MAX, "fits");
 
+/* What a driver lets a TAP leave to it. */
+#define F_GUEST_OFFLOADS                                                       \
+	(VIRTIO_FEATURE(NET_F_GUEST_CSUM) | VIRTIO_FEATURE(NET_F_GUEST_TSO4) | \
+	 VIRTIO_FEATURE(NET_F_GUEST_TSO6) | VIRTIO_FEATURE(NET_F_GUEST_UFO))
+
 static struct net *to_net(struct virtio_dev *d)
 {
 	return container_of(d, struct net, dev);
@@ -94,6 +99,15 @@ static void on_tx_limiter(struct limiter *l)
 	serve_soon(container_of(l, struct net, tx_limiter));
 }
 
+/* The driver has had its time: it has no more buffers than we hold. */
+static void on_patience(struct loop_timer *t)
+{
+	struct net *n = container_of(t, struct net, rx.patience);
+
+	n->rx.most = n->rx.n_chains;
+	serve_soon(n);
+}
+
 static void on_mmds(void *arg)
 {
 	struct net *n = arg;
@@ -113,6 +127,9 @@ static int net_activate(struct virtio_dev *d)
 		n->counts.activate_fails++;
 		return ret;
 	}
+	/* Frames that the TAP has already are as they were asked for then. */
+	n->rx.stale = n->offloads & ~d->acked;
+	n->offloads = d->acked & F_GUEST_OFFLOADS;
 	n->rx.most = 0;
 	n->rx.want = NET_RX_MAX;
 	if (!io_op_active(&n->poll_op))
@@ -171,12 +188,21 @@ static void net_drain(struct virtio_dev *d)
 	settle(n);
 }
 
+static struct limiter *net_limiters(struct virtio_dev *d, unsigned int i)
+{
+	struct net *n = to_net(d);
+	struct limiter *const all[] = {&n->rx_limiter, &n->tx_limiter};
+
+	return i < ARRAY_LEN(all) ? all[i] : NULL;
+}
+
 static const struct virtio_dev_ops net_ops = {
 	.id = NET_DEVICE_ID,
 	.n_queues = 2,
 	.activate = net_activate,
 	.notify = net_notify,
 	.drain = net_drain,
+	.limiter = net_limiters,
 };
 
 static void offer(struct net *n, const struct net_config *cfg)
@@ -184,11 +210,7 @@ static void offer(struct net *n, const struct net_config *cfg)
 	struct virtio_dev *d = &n->dev;
 	struct net_space space = {0};
 
-	d->features |= VIRTIO_FEATURE(NET_F_CSUM) |
-		       VIRTIO_FEATURE(NET_F_GUEST_CSUM) |
-		       VIRTIO_FEATURE(NET_F_GUEST_TSO4) |
-		       VIRTIO_FEATURE(NET_F_GUEST_TSO6) |
-		       VIRTIO_FEATURE(NET_F_GUEST_UFO) |
+	d->features |= VIRTIO_FEATURE(NET_F_CSUM) | F_GUEST_OFFLOADS |
 		       VIRTIO_FEATURE(NET_F_HOST_TSO4) |
 		       VIRTIO_FEATURE(NET_F_HOST_TSO6) |
 		       VIRTIO_FEATURE(NET_F_HOST_UFO) |
@@ -218,6 +240,8 @@ int net_new(struct net **out, struct vm *vm, const struct net_config *cfg,
 	memcpy(n->mac, cfg->mac, sizeof(n->mac));
 	n->poll_op.done = on_tap;
 	n->serve_msg.fn = on_serve;
+	n->rx.patience.fn = on_patience;
+	n->offloads = F_GUEST_OFFLOADS;
 	limiter_init(&n->rx_limiter, vm->loop, on_rx_limiter);
 	limiter_init(&n->tx_limiter, vm->loop, on_tx_limiter);
 	if (cfg->mmds)

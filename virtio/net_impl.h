@@ -33,7 +33,16 @@ struct mmds_net;
 #define NET_TURN_FRAMES 64
 #define NET_TURN_BYTES	(512 * KIB)
 
+/* How long a frame waits for more buffers, if the driver has given some. */
+#define NET_PATIENCE_NS NS_PER_S
+
 /* Section 5.1.6. */
+#define NET_HDR_F_NEEDS_CSUM 1
+#define NET_GSO_NONE	     0
+#define NET_GSO_TCPV4	     1
+#define NET_GSO_UDP	     3
+#define NET_GSO_TCPV6	     4
+
 struct net_hdr {
 	uint8_t flags;
 	uint8_t gso_type;
@@ -72,7 +81,10 @@ struct net_rx {
 	size_t placed;
 	bool is_mmds;
 
+	struct loop_timer patience; /* what it waits for may never come */
+
 	bool readable;	 /* the TAP is not known to be empty */
+	bool stale;	 /* it may hold frames for a driver that knew more */
 	bool mmds_ready; /* nor is the metadata service */
 	uint8_t spill[NET_RX_MAX + 1];
 };
@@ -89,6 +101,7 @@ struct net {
 	bool has_mac;
 	uint8_t mac[6];
 	struct mmds_net *mmds;
+	uint64_t offloads; /* the TAP's, or what they may have been before us */
 	struct limiter rx_limiter, tx_limiter;
 	struct io_op poll_op; /* from the first start of a driver on */
 	struct loop_msg serve_msg;

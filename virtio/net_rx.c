@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "virtio/mmds/mmds.h"
 #include "virtio/net_impl.h"
@@ -16,20 +17,19 @@
 /*
  * Copy between the buffers and memory of ours; `at` counts over all of them.
  */
-static void copy(const struct net_rx *rx, size_t at, void *ours, size_t len,
+static void copy(const struct net *n, size_t at, void *ours, size_t len,
 		 bool to_guest)
 {
 	uint8_t *p = ours;
 
-	for (const struct iovec *v = rx->iov; len > 0; v++) {
+	for (const struct iovec *v = n->rx.iov; len > 0; v++) {
 		size_t skip = MIN(at, v->iov_len);
 		size_t part = MIN(len, v->iov_len - skip);
 		uint8_t *guest = (uint8_t *)v->iov_base + skip;
 
+		memcpy(to_guest ? guest : p, to_guest ? p : guest, part);
 		if (to_guest)
-			memcpy(guest, p, part);
-		else
-			memcpy(p, guest, part);
+			gmem_mark(n->dev.mem, guest, part);
 		at -= skip;
 		p += part;
 		len -= part;
@@ -72,7 +72,8 @@ static int gather(struct net *n, size_t need)
 /*
  * Have room for `need` bytes; if not, the driver's next buffers are waited for.
  * But not if it never had more of them than we hold now: then none will come
- * before these are used, and the frame is dropped.
+ * before these are used, and the frame is dropped. One that gives back only
+ * when many are used may have had more: it gets some time.
  */
 static bool make_room(struct net *n, size_t need)
 {
@@ -111,6 +112,30 @@ static bool read_mmds(struct net *n)
 	return true;
 }
 
+/* Whether the frame that was read asks only for what was negotiated. */
+static bool is_for_driver(const struct net *n)
+{
+	const struct virtio_dev *d = &n->dev;
+	struct net_hdr h;
+
+	copy(n, 0, &h, sizeof(h), false);
+	if ((h.flags & NET_HDR_F_NEEDS_CSUM) &&
+	    !virtio_has(d, NET_F_GUEST_CSUM))
+		return false;
+	switch (h.gso_type) {
+	case NET_GSO_NONE:
+		return true;
+	case NET_GSO_TCPV4:
+		return virtio_has(d, NET_F_GUEST_TSO4);
+	case NET_GSO_TCPV6:
+		return virtio_has(d, NET_F_GUEST_TSO6);
+	case NET_GSO_UDP:
+		return virtio_has(d, NET_F_GUEST_UFO);
+	default:
+		return false;
+	}
+}
+
 /*
  * An interface that is down, or gone, is asked again when it shows a sign of
  * life, and not before.
@@ -124,14 +149,17 @@ static bool read_tap(struct net *n)
 	len = tap_read(n->tap, rx->iov, rx->n_iov + 1);
 	if (len <= 0) {
 		rx->readable = false;
+		rx->stale = false;
 		if (len != -EAGAIN)
 			n->counts.tap_read_fails++;
 		return false;
 	}
 	rx->len = (size_t)len;
 	rx->placed = MIN(rx->len, rx->room);
+	gmem_mark_iov(n->dev.mem, rx->iov, rx->placed);
 	rx->is_mmds = false;
-	if (rx->len < NET_HDR_BYTES + NET_ETH_BYTES || rx->len > NET_RX_MAX)
+	if (rx->len < NET_HDR_BYTES + NET_ETH_BYTES || rx->len > NET_RX_MAX ||
+	    (rx->stale && !is_for_driver(n)))
 		drop(n);
 	return true;
 }
@@ -162,7 +190,7 @@ static void publish(struct net *n)
 	for (size_t room = 0; room < rx->len; used++)
 		room += rx->chain[used].bytes;
 	/* The TAP leaves this field to us (section 5.1.6.4.1). */
-	copy(rx, offsetof(struct net_hdr, num_buffers), &used, sizeof(used),
+	copy(n, offsetof(struct net_hdr, num_buffers), &used, sizeof(used),
 	     true);
 	for (unsigned int i = 0; i < used; i++) {
 		uint32_t bytes = rx->chain[i].bytes;
@@ -187,11 +215,16 @@ static bool deliver(struct net *n)
 	struct net_rx *rx = &n->rx;
 	size_t bytes = rx->len - NET_HDR_BYTES;
 
-	if (!make_room(n, rx->len))
+	if (!make_room(n, rx->len)) {
+		if (rx->n_chains > 0 && !rx->patience.armed)
+			loop_timer_set(n->dev.loop, &rx->patience,
+				       clock_now_ns() + NET_PATIENCE_NS);
 		return false;
+	}
+	loop_timer_stop(n->dev.loop, &rx->patience);
 	if (rx->len == 0)
 		return true;
-	copy(rx, rx->placed, rx->spill, rx->len - rx->placed, true);
+	copy(n, rx->placed, rx->spill, rx->len - rx->placed, true);
 	if (!rx->is_mmds) {
 		/* Until it is paid it stays ours, and nothing else is read. */
 		if (!limiter_pass(&n->rx_limiter, bytes))
@@ -226,10 +259,11 @@ void net_rx_withdraw(struct net *n)
 {
 	struct net_rx *rx = &n->rx;
 
+	loop_timer_stop(n->dev.loop, &rx->patience);
 	if (rx->len > 0) {
 		memmove(rx->spill + rx->placed, rx->spill,
 			rx->len - rx->placed);
-		copy(rx, 0, rx->spill, rx->placed, false);
+		copy(n, 0, rx->spill, rx->placed, false);
 		rx->placed = 0;
 	}
 	while (rx->n_chains > 0)

@@ -13,13 +13,6 @@
 #include "virtio/net_impl.h"
 #include "virtio/tap.h"
 
-/* Section 5.1.6. */
-#define HDR_F_NEEDS_CSUM 1
-#define GSO_NONE	 0
-#define GSO_TCPV4	 1
-#define GSO_UDP		 3
-#define GSO_TCPV6	 4
-
 struct head {
 	struct net_hdr hdr;
 	uint8_t eth[MMDS_HEAD];
@@ -29,7 +22,7 @@ struct head {
 static bool hdr_ok(const struct virtio_dev *d, const struct net_hdr *h,
 		   size_t bytes)
 {
-	bool csum = h->flags & HDR_F_NEEDS_CSUM;
+	bool csum = h->flags & NET_HDR_F_NEEDS_CSUM;
 	unsigned int feature;
 
 	if (csum && (!virtio_has(d, NET_F_CSUM) ||
@@ -38,15 +31,15 @@ static bool hdr_ok(const struct virtio_dev *d, const struct net_hdr *h,
 	if (h->hdr_len > bytes)
 		return false;
 	switch (h->gso_type) {
-	case GSO_NONE:
+	case NET_GSO_NONE:
 		return true;
-	case GSO_TCPV4:
+	case NET_GSO_TCPV4:
 		feature = NET_F_HOST_TSO4;
 		break;
-	case GSO_TCPV6:
+	case NET_GSO_TCPV6:
 		feature = NET_F_HOST_TSO6;
 		break;
-	case GSO_UDP:
+	case NET_GSO_UDP:
 		feature = NET_F_HOST_UFO;
 		break;
 	default:
@@ -90,7 +83,7 @@ static int send_frame(struct net *n, struct virtq_chain *c)
 	struct head h;
 
 	(void)virtq_chain_take(c, &h, NET_HDR_BYTES + in_head);
-	h.hdr.flags &= HDR_F_NEEDS_CSUM;
+	h.hdr.flags &= NET_HDR_F_NEEDS_CSUM;
 	if (!hdr_ok(&n->dev, &h.hdr, bytes)) {
 		n->counts.tx_malformed++;
 		return 0;

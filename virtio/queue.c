@@ -88,6 +88,7 @@ int virtq_start(struct virtq *q, const struct gmem *m, bool event_idx,
 	if (!desc || !avail || !used)
 		return -EINVAL;
 	q->desc = desc;
+	q->mem = m;
 	q->avail = avail;
 	q->used = used;
 	q->mask = (uint16_t)(c->size - 1);
@@ -213,6 +214,7 @@ static int pop(struct virtq *q, const struct gmem *m, struct virtq_chain *c)
 		.head = gmem_load16(avail_entry(q, q->last_avail & q->mask)),
 		.iov = c->iov,
 		.max_iov = c->max_iov,
+		.mem = m,
 	};
 
 	if (t.head >= q->cfg.size || inflight(q, t.head))
@@ -273,6 +275,7 @@ bool virtq_chain_fill(const struct virtq_chain *c, const void *src, size_t len)
 		size_t part = MIN(len, v->iov_len);
 
 		memcpy(v->iov_base, from, part);
+		gmem_mark(c->mem, v->iov_base, part);
 		from += part;
 		len -= part;
 	}
@@ -296,14 +299,17 @@ void virtq_fill(struct virtq *q, uint16_t head, uint32_t bytes)
 
 	gmem_store32(e, head);
 	gmem_store32(e + 4, bytes);
+	gmem_mark(q->mem, e, USED_ENTRY_BYTES);
 	q->inflight[head / 8] &= (uint8_t) ~(1u << (head % 8));
 	q->next_used++;
 }
 
 void virtq_publish(struct virtq *q)
 {
-	if (!q->broken && q->desc)
-		gmem_store16_release(q->used + RING_IDX, q->next_used);
+	if (q->broken || !q->desc)
+		return;
+	gmem_store16_release(q->used + RING_IDX, q->next_used);
+	gmem_mark(q->mem, q->used + RING_IDX, sizeof(q->next_used));
 }
 
 void virtq_push(struct virtq *q, uint16_t head, uint32_t bytes)
@@ -329,11 +335,17 @@ bool virtq_needs_irq(struct virtq *q)
 	       pushed;
 }
 
+static void store_ring(const struct virtq *q, uint8_t *p, uint16_t v)
+{
+	gmem_store16(p, v);
+	gmem_mark(q->mem, p, sizeof(v));
+}
+
 void virtq_disable_kick(struct virtq *q)
 {
 	/* With EVENT_IDX, the old mark stays behind and asks for nothing. */
 	if (q->desc && !q->event_idx)
-		gmem_store16(q->used, USED_NO_NOTIFY);
+		store_ring(q, q->used, USED_NO_NOTIFY);
 }
 
 bool virtq_enable_kick(struct virtq *q)
@@ -341,9 +353,9 @@ bool virtq_enable_kick(struct virtq *q)
 	if (!q->desc || q->broken)
 		return false;
 	if (q->event_idx)
-		gmem_store16(avail_event(q), q->last_avail);
+		store_ring(q, avail_event(q), q->last_avail);
 	else
-		gmem_store16(q->used, 0);
+		store_ring(q, q->used, 0);
 	full_fence();
 	return gmem_load16_acquire(q->avail + RING_IDX) != q->last_avail;
 }

@@ -31,6 +31,7 @@ struct virtq {
 	struct virtq_config cfg;
 	/* Set at activation, from the checked addresses; NULL: not started. */
 	uint8_t *desc;
+	const struct gmem *mem;
 	uint8_t *avail;
 	uint8_t *used;
 	uint16_t mask;	     /* size - 1 */
@@ -55,6 +56,7 @@ struct virtq_chain {
 	uint32_t n_in;	/* writable segments: iov[n_out..n_out + n_in) */
 	uint64_t out_bytes;
 	uint64_t in_bytes;
+	const struct gmem *mem; /* which writes into it are to be marked in */
 };
 
 /*
@@ -86,7 +88,8 @@ int virtq_pop(struct virtq *q, const struct gmem *m, struct virtq_chain *c);
  */
 bool virtq_chain_take(struct virtq_chain *c, void *dst, size_t len);
 
-/* Copy src to the first len writable bytes; false if there are fewer. */
+/* Copy src to the first len writable bytes; false if there are fewer. It is
+ * marked (gmem_mark()), which who else writes to the segments has to do. */
 bool virtq_chain_fill(const struct virtq_chain *c, const void *src, size_t len);
 
 /*

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/archive.h"
 #include "base/err.h"
 #include "virtio/device.h"
+#include "virtio/limiter.h"
 
 static void describe_queue(struct virtq *q, struct archive *a)
 {
@@ -88,8 +90,15 @@ static int check(const struct virtio_dev *d, struct err *e)
 		       d->slot->gpa, what);
 }
 
+/* The i-th, or NULL. */
+static struct limiter *limiter_of(struct virtio_dev *d, unsigned int i)
+{
+	return d->ops->limiter ? d->ops->limiter(d, i) : NULL;
+}
+
 int virtio_restore(struct virtio_dev *d, struct err *e)
 {
+	struct limiter *l;
 	int ret = check(d, e);
 
 	if (ret < 0)
@@ -105,6 +114,8 @@ int virtio_restore(struct virtio_dev *d, struct err *e)
 				       "0x%" PRIx64 " has a wrong queue",
 				       d->slot->gpa);
 		d->restored = true;
+		for (unsigned int i = 0; (l = limiter_of(d, i)) != NULL; i++)
+			limiter_pause(l);
 	}
 	/*
 	 * KVM serves lines in the background: an edge from just before the
@@ -113,4 +124,26 @@ int virtio_restore(struct virtio_dev *d, struct err *e)
 	if (d->int_status)
 		irq_raise(&d->slot->irq);
 	return 0;
+}
+
+void virtio_describe_limits(struct virtio_dev *d, struct archive *a)
+{
+	struct limiter *l;
+
+	for (unsigned int i = 0; (l = limiter_of(d, i)) != NULL; i++)
+		limiter_describe(l, a);
+}
+
+void virtio_describe_space(struct virtio_dev *d, struct archive *a)
+{
+	archive_bytes(a, d->config, d->config_len);
+}
+
+void virtio_tell_changes(struct virtio_dev *d, struct archive *was)
+{
+	uint8_t old[VIRTIO_CONFIG_MAX] = {0};
+
+	archive_bytes(was, old, d->config_len);
+	if (!archive_ok(was) || memcmp(old, d->config, d->config_len) != 0)
+		virtio_config_changed(d, d->config, d->config_len);
 }

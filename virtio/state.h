@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * state.h: a virtio device in a snapshot: what its driver has set up. What the
- * configuration says (files, features, config space) is not in it.
+ * configuration says (files, features) is not in it, its configuration space
+ * only for comparison.
  *
  * Loop thread, or the helper while the guest is paused.
  */
@@ -21,5 +22,17 @@ void virtio_describe(struct virtio_dev *d, struct archive *a);
  * flight before virtio_resume() starts it.
  */
 int virtio_restore(struct virtio_dev *d, struct err *e);
+
+/* What its rate limiters have left; to load, the same moment. */
+void virtio_describe_limits(struct virtio_dev *d, struct archive *a);
+
+/* Save the configuration space that the driver may have read. */
+void virtio_describe_space(struct virtio_dev *d, struct archive *a);
+
+/*
+ * After virtio_restore(), with what that was: if the space is another one now,
+ * the driver gets an interrupt for it and a new generation.
+ */
+void virtio_tell_changes(struct virtio_dev *d, struct archive *was);
 
 #endif

@@ -397,6 +397,7 @@ static uint32_t put_data(struct vsock_conn *c, const struct virtq_chain *to)
 		if (n > 0) {
 			c->tx_cnt += (uint32_t)n;
 			v->counts.rx_bytes += (uint64_t)n;
+			gmem_mark_iov(to->mem, v->slice, (uint64_t)n);
 			bytes = put(c, to, VSOCK_RW, (uint32_t)n);
 		} else if (n < 0 && errno == EAGAIN) {
 			c->readable = false;

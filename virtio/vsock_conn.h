@@ -260,7 +260,7 @@ void vsock_gate_run(struct vsock *v);
 /* Without the driver's taking anything. */
 void vsock_gate_open(struct vsock *v);
 
-/* The driver's time to take it is that of the guest. */
+/* The driver's time for it is that of the guest. */
 void vsock_gate_pause(struct vsock *v);
 void vsock_gate_resume(struct vsock *v);
 

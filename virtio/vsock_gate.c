@@ -4,7 +4,9 @@
  * the event it ends every socket, so nothing else may reach it before.
  *
  * It has taken the event when it offers the buffer again. A driver that does
- * not, or that has no event queue, is not waited for without end.
+ * not, or that has no buffer for it, is not waited for without end: who speaks
+ * of a socket that is no more is answered by a reset. One that has no event
+ * queue is not waited for at all.
  */
 #include <errno.h>
 
@@ -54,6 +56,8 @@ static void tell_reset(struct vsock *v)
 		virtq_push(q, c.head, sizeof(event));
 		v->gate = GATE_TOLD;
 		vsock_gate_resume(v);
+	} else if (!v->gate_timer.armed) {
+		vsock_gate_resume(v);
 	}
 	v->n_events = count_events(v);
 }
@@ -81,7 +85,7 @@ void vsock_gate_pause(struct vsock *v)
 
 void vsock_gate_resume(struct vsock *v)
 {
-	if (v->gate == GATE_TOLD)
+	if (v->gate != GATE_OPEN)
 		loop_timer_set(v->dev.loop, &v->gate_timer,
 			       clock_now_ns() + VSOCK_TIMEOUT_NS);
 }
@@ -90,6 +94,7 @@ static void timed_out(struct loop_timer *t)
 {
 	struct vsock *v = container_of(t, struct vsock, gate_timer);
 
+	v->counts.ev_queue_event_fails += v->gate == GATE_RESET;
 	vsock_gate_open(v);
 	vsock_serve_soon(v);
 }

@@ -10,14 +10,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/utsname.h>
 
 #include "base/err.h"
 #include "base/fds.h"
 #include "base/log.h"
 #include "vmm/cmdline.h"
 #include "vmm/generation.h"
+#include "vmm/pager.h"
 #include "vmm/probe.h"
 #include "vmm/saved.h"
 #include "vmm/vm.h"
@@ -25,18 +28,38 @@
 
 #define CREATE_VM_TRIES 5
 
+/* A snapshot knows what its guest needs, without what a template removed. */
+static int check_caps(const struct vm *vm, struct err *e)
+{
+	if (!vm->cfg.saved)
+		return cpu_check_caps(FD_KVM, &vm->cfg.cpu, e);
+	cpu_allow_amx();
+	return kvm_caps_check(&vm->cfg.saved->caps, FD_KVM, e);
+}
+
+/* Snapshots record it; their filter has no row for it. */
+static void note_release(struct vm *vm)
+{
+	struct utsname u;
+
+	if (uname(&u) == 0)
+		(void)snprintf(vm->release, sizeof(vm->release), "%s",
+			       u.release);
+}
+
 static int create_vm(struct vm *vm, struct err *e)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	int ret;
 
+	note_release(vm);
 	if (fd < 0)
 		return err_sys(e, "Kvm error: Error creating KVM object");
 	ret = fds_move(fd, FD_KVM, e);
 	if (ret < 0)
 		return ret;
 	vm->has_kvm = true;
-	ret = cpu_check_caps(FD_KVM, &vm->cfg.cpu, e);
+	ret = check_caps(vm, e);
 	if (ret < 0)
 		return ret;
 	for (int i = 0; i < CREATE_VM_TRIES; i++) {
@@ -49,23 +72,13 @@ static int create_vm(struct vm *vm, struct err *e)
 	return fds_move(fd, FD_VM, e) < 0 ? e->code : 0;
 }
 
-static int add_memory(struct vm *vm, struct err *e)
+int vm_set_slots(struct vm *vm, uint32_t flags, struct err *e)
 {
-	int ret;
-
-	ret = gmem_reserve(&vm->mem, vm->cfg.mem_bytes, e);
-	if (ret == 0 && vm->cfg.saved)
-		ret = gmem_back_file(&vm->mem, vm->cfg.mem_fd, e);
-	else if (ret == 0)
-		ret = gmem_back(&vm->mem, vm->cfg.backing, e);
-	if (ret < 0)
-		return err_wrap(e, "Invalid Memory Configuration: ");
 	for (unsigned int i = 0; i < vm->mem.n_regions; i++) {
 		const struct gmem_region *r = &vm->mem.region[i];
 		struct kvm_userspace_memory_region slot = {
 			.slot = i,
-			.flags = vm->cfg.track_dirty ? KVM_MEM_LOG_DIRTY_PAGES
-						     : 0,
+			.flags = flags,
 			.guest_phys_addr = r->gpa,
 			.memory_size = r->bytes,
 			.userspace_addr = (uintptr_t)r->hva,
@@ -75,6 +88,43 @@ static int add_memory(struct vm *vm, struct err *e)
 			return err_sys(e, "Cannot set memory slot %u", i);
 	}
 	return 0;
+}
+
+/* It stays open: a snapshot need not write what is in it. */
+static int back_by_file(struct vm *vm, struct err *e)
+{
+	int fd = fcntl(vm->cfg.mem_fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return err_sys(e, "Memory file");
+	if (fds_move(fd, FD_BASE, e) < 0)
+		return e->code;
+	vm->has_base = true;
+	return gmem_back_file(&vm->mem, FD_BASE, e);
+}
+
+static int back_memory(struct vm *vm, struct err *e)
+{
+	if (vm->cfg.saved && !vm->cfg.pager)
+		return back_by_file(vm, e);
+	return gmem_back(&vm->mem, vm->cfg.backing, e);
+}
+
+static int add_memory(struct vm *vm, struct err *e)
+{
+	int ret;
+
+	ret = gmem_reserve(&vm->mem, vm->cfg.mem_bytes, e);
+	if (ret == 0)
+		ret = back_memory(vm, e);
+	if (ret < 0)
+		return err_wrap(e, "Invalid Memory Configuration: ");
+	if (vm->cfg.pager && pager_serve(vm->cfg.pager, &vm->mem, e) < 0)
+		return err_wrap(e, PAGER_FAULT);
+	if (!vm->cfg.track_dirty)
+		return vm_set_slots(vm, 0, e);
+	ret = dirty_arm(vm, e);
+	return ret == 0 ? dirty_start(vm, e) : ret;
 }
 
 static int add_chips(struct vm *vm, struct err *e)
@@ -221,14 +271,29 @@ static int configure_vcpu(struct vm *vm, unsigned int i, struct err *e)
 	return ret;
 }
 
+static int build_cpuid_of(struct vm *vm, const struct cpu_host *host,
+			  struct err *e)
+{
+	struct cpu_config plain = vm->cfg.cpu;
+	struct cpuid own;
+	int ret = cpuid_build(&vm->cpuid, host, &vm->cfg.cpu, e);
+
+	if (ret < 0 || !plain.custom)
+		return ret;
+	plain.custom = NULL;
+	plain.name = CPU_TEMPLATE_NONE;
+	ret = cpuid_build(&own, host, &plain, e);
+	if (ret == 0)
+		cpuid_find_forced(&vm->forced, &vm->cpuid, &own);
+	return ret;
+}
+
 static int read_and_build_cpuid(struct vm *vm, struct err *e)
 {
 	struct cpu_host host = {0};
 	int ret = cpu_host_read(&host, FD_KVM, e);
 
-	if (ret == 0)
-		ret = cpuid_build(&vm->cpuid, &host, &vm->cfg.cpu, e);
-	return ret;
+	return ret == 0 ? build_cpuid_of(vm, &host, e) : ret;
 }
 
 static int build_cpuid(struct vm *vm, struct err *e)
@@ -239,7 +304,7 @@ static int build_cpuid(struct vm *vm, struct err *e)
 		host = probe_get(vm->cfg.probe);
 	if (!host)
 		return read_and_build_cpuid(vm, e);
-	return cpuid_build(&vm->cpuid, host, &vm->cfg.cpu, e);
+	return build_cpuid_of(vm, host, e);
 }
 
 static int configure_vcpus(struct vm *vm, struct err *e)

@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include "base/err.h"
 #include "base/num.h"
@@ -65,7 +67,8 @@ static void leave_hole(struct gmem *m)
 	*m = (struct gmem){0};
 }
 
-static int back(struct gmem *m, int flags, int fd, struct err *e)
+static int back(struct gmem *m, int flags, int fd, size_t page_bytes,
+		struct err *e)
 {
 	uint8_t *base = m->region[0].hva;
 
@@ -78,6 +81,7 @@ static int back(struct gmem *m, int flags, int fd, struct err *e)
 	/* A core file of the monitor must not hold the guest's secrets. */
 	(void)madvise(base, m->bytes, MADV_DONTDUMP);
 	m->anonymous = flags & MAP_ANONYMOUS;
+	m->page_bytes = page_bytes;
 	return 0;
 }
 
@@ -86,13 +90,31 @@ int gmem_back(struct gmem *m, enum gmem_backing backing, struct err *e)
 	if (backing == GMEM_HUGE_2M)
 		return back(
 			m, MAP_ANONYMOUS | MAP_HUGETLB | (21 << MAP_HUGE_SHIFT),
-			-1, e);
-	return back(m, MAP_ANONYMOUS | MAP_NORESERVE, -1, e);
+			-1, HUGE_BYTES, e);
+	return back(m, MAP_ANONYMOUS | MAP_NORESERVE, -1, GMEM_PAGE_BYTES, e);
 }
 
 int gmem_back_file(struct gmem *m, int fd, struct err *e)
 {
-	return back(m, MAP_NORESERVE, fd, e);
+	size_t page = gmem_file_page(fd);
+
+	if (page > HUGE_BYTES || m->bytes % page != 0)
+		return err_set(e, -EINVAL,
+			       "The memory file has pages of %zu bytes; RAM is "
+			       "%llu bytes and can be of pages of 4096 or, if "
+			       "they divide it, 2097152",
+			       page, (unsigned long long)m->bytes);
+	return back(m, page == GMEM_PAGE_BYTES ? MAP_NORESERVE : 0, fd, page,
+		    e);
+}
+
+size_t gmem_file_page(int fd)
+{
+	struct statfs st;
+
+	if (fstatfs(fd, &st) == 0 && st.f_type == HUGETLBFS_MAGIC)
+		return (size_t)st.f_bsize;
+	return GMEM_PAGE_BYTES;
 }
 
 void gmem_exit(struct gmem *m)
@@ -100,6 +122,33 @@ void gmem_exit(struct gmem *m)
 	if (m->reserved)
 		(void)munmap(m->reserved, m->reserved_bytes);
 	*m = (struct gmem){0};
+}
+
+void gmem_mark_pages(const struct gmem *m, const void *p, size_t len)
+{
+	/* Regions follow one another in the address space. */
+	uint64_t at = (uint64_t)((uintptr_t)p - (uintptr_t)m->region[0].hva);
+
+	if (len == 0 || !num_inside(at, len, m->bytes))
+		return;
+	for (uint64_t n = at / GMEM_PAGE_BYTES;
+	     n <= (at + len - 1) / GMEM_PAGE_BYTES; n++) {
+		/* A full barrier too: the write is seen before its mark. */
+		(void)__atomic_fetch_or(&m->marks[n / 64],
+					(uint64_t)1 << (n % 64),
+					__ATOMIC_RELEASE);
+	}
+}
+
+void gmem_mark_iov(const struct gmem *m, const struct iovec *v, uint64_t bytes)
+{
+	while (m->marks && bytes > 0) {
+		size_t part = MIN(v->iov_len, bytes);
+
+		gmem_mark_pages(m, v->iov_base, part);
+		bytes -= part;
+		v++;
+	}
 }
 
 void *gmem_ptr(const struct gmem *m, uint64_t gpa, uint64_t len)
@@ -135,5 +184,6 @@ int gmem_write(const struct gmem *m, uint64_t gpa, const void *src, size_t len)
 	if (!dst)
 		return -EFAULT;
 	memcpy(dst, src, len);
+	gmem_mark(m, dst, len);
 	return 0;
 }

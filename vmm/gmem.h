@@ -22,6 +22,7 @@
 struct err;
 
 #define GMEM_MAX_REGIONS 2
+#define GMEM_PAGE_BYTES	 4096
 
 enum gmem_backing {
 	GMEM_ANON,    /* private anonymous pages */
@@ -37,10 +38,12 @@ struct gmem_region {
 struct gmem {
 	struct gmem_region region[GMEM_MAX_REGIONS];
 	unsigned int n_regions;
-	uint64_t bytes; /* of all regions */
-	bool anonymous; /* what was never touched is zero, and not there */
-	void *reserved; /* the range of address space, NULL if not ours */
+	uint64_t bytes;	   /* of all regions */
+	bool anonymous;	   /* what was never touched is zero, and not there */
+	size_t page_bytes; /* of what is under it */
+	void *reserved;	   /* the range of address space, NULL if not ours */
 	size_t reserved_bytes;
+	uint64_t *marks; /* see gmem_mark(); NULL: nobody asks */
 };
 
 /*
@@ -55,9 +58,14 @@ int gmem_back(struct gmem *m, enum gmem_backing backing, struct err *e);
 /*
  * Put a file of exactly that many bytes under the range, privately: RAM in the
  * order of addresses. What the guest writes is its own; what it does not write
- * is shared with everybody who maps the file, which must not change.
+ * is shared with everybody who maps the file, which must not change. A file of
+ * hugetlbfs gives RAM huge pages, as many as it has, set aside at once: there
+ * is none to wait for, or to die for, when the guest writes.
  */
 int gmem_back_file(struct gmem *m, int fd, struct err *e);
+
+/* Bytes of a page of that file: GMEM_PAGE_BYTES, or those of its hugetlbfs. */
+size_t gmem_file_page(int fd);
 
 /* Release the range; accepts a zeroed or half-built object. */
 void gmem_exit(struct gmem *m);
@@ -75,6 +83,22 @@ void *gmem_ptr(const struct gmem *m, uint64_t gpa, uint64_t len);
 /* Copy; 0 or -EFAULT, and then nothing was copied. */
 int gmem_read(const struct gmem *m, uint64_t gpa, void *dst, size_t len);
 int gmem_write(const struct gmem *m, uint64_t gpa, const void *src, size_t len);
+
+/*
+ * Who writes through gmem_ptr() marks what was written, when it is: for
+ * dirty.h, which may be reading the page meanwhile. What of it is not RAM is
+ * ignored. gmem_write() marks by itself. Loop thread, or before vCPUs run.
+ */
+void gmem_mark_pages(const struct gmem *m, const void *p, size_t len);
+
+static inline void gmem_mark(const struct gmem *m, const void *p, size_t len)
+{
+	if (m->marks)
+		gmem_mark_pages(m, p, len);
+}
+
+/* The same for the first `bytes` of an array. */
+void gmem_mark_iov(const struct gmem *m, const struct iovec *v, uint64_t bytes);
 
 /*
  * Aligned little-endian fields that the guest's CPUs write or read meanwhile:

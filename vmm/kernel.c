@@ -41,6 +41,16 @@ ssize_t image_read(int fd, void *buf, size_t len, uint64_t offset)
 	return (ssize_t)done;
 }
 
+ssize_t image_load(int fd, const struct gmem *m, uint64_t gpa, size_t len,
+		   uint64_t offset)
+{
+	void *p = gmem_ptr(m, gpa, len);
+	ssize_t n = image_read(fd, p, len, offset);
+
+	gmem_mark(m, p, len);
+	return n;
+}
+
 int kernel_load(struct kernel *k, const struct gmem *m, int fd, struct err *e)
 {
 	unsigned char head[HDRS_OFFSET + 4];
@@ -83,7 +93,7 @@ int initrd_load(struct initrd *i, const struct gmem *m, const struct kernel *k,
 	if (gpa < floor)
 		return err_set(e, -ENOMEM, BAD_INITRD "memory configuration..");
 
-	n = image_read(fd, gmem_ptr(m, gpa, bytes), bytes, 0);
+	n = image_load(fd, m, gpa, bytes, 0);
 	if (n < 0)
 		return bad_image(e, (int)-n);
 	if ((uint64_t)n < bytes)

@@ -33,12 +33,29 @@ void saved_free(struct saved *s)
 	free(s);
 }
 
+/* A machine that was restored needs what it needed before. */
+static void add_caps(struct saved *s, const struct vm *vm,
+		     const struct state_host *host)
+{
+	if (vm->caps.n > 0)
+		s->caps = vm->caps;
+	else
+		kvm_caps_of(&s->caps, &vm->cfg.cpu);
+	kvm_caps_add(&s->caps, KVM_CAP_SREGS2);
+	kvm_caps_add(&s->caps, KVM_CAP_GET_TSC_KHZ);
+	kvm_caps_add(&s->caps, KVM_CAP_TSC_DEADLINE_TIMER);
+	if (host->xsave_bytes > sizeof(struct kvm_xsave))
+		kvm_caps_add(&s->caps, KVM_CAP_XSAVE2);
+}
+
 int saved_capture(struct saved *s, struct vm *vm, struct err *e)
 {
 	struct state_host host;
 	int ret = state_host_read(&host, FD_KVM, e);
 
+	add_caps(s, vm, &host);
 	s->cpuid = vm->cpuid;
+	s->forced = vm->forced;
 	for (unsigned int i = 0; ret == 0 && i < s->n_vcpus; i++)
 		ret = vcpu_state_get(&s->vcpu[i], vm->vcpu[i].fd, &host, e);
 	return ret == 0 ? chip_state_get(&s->chips, FD_VM, e) : ret;
@@ -60,27 +77,38 @@ static void log_vendor(const char *whose, struct cpuid *c)
 	log_info("%s CPU vendor ID: [%s]", whose, text);
 }
 
+static uint64_t xcr0_of(struct cpuid *host)
+{
+	const struct kvm_cpuid_entry2 *x = cpuid_find(host, 0xd, 0);
+
+	return x ? (uint64_t)x->edx << 32 | x->eax : 0;
+}
+
 /* vm->cpuid is what cpuid_build() makes on this host. */
-static int set_cpuid(struct saved *s, struct vm *vm, struct err *e)
+static int check(struct saved *s, struct vm *vm, struct err *e)
 {
 	int ret;
 
 	log_vendor("Host", &vm->cpuid);
 	log_vendor("Snapshot", &s->cpuid);
-	ret = cpuid_check_subset(&s->cpuid, &vm->cpuid, e);
-	if (ret < 0)
-		return ret;
-	vm->cpuid = s->cpuid;
+	ret = cpuid_check_subset(&s->cpuid, &s->forced, &vm->cpuid, e);
 	for (unsigned int i = 0; ret == 0 && i < s->n_vcpus; i++)
-		ret = cpuid_set(&vm->cpuid, vm->vcpu[i].fd, i, &vm->cfg.cpu, e);
+		ret = vcpu_state_check(&s->vcpu[i], xcr0_of(&vm->cpuid), e);
 	return ret;
 }
 
 int saved_apply(struct saved *s, struct vm *vm, struct err *e)
 {
 	bool scales = tsc_scales(FD_KVM);
-	int ret = set_cpuid(s, vm, e);
+	int ret = check(s, vm, e);
 
+	if (ret < 0)
+		return ret;
+	vm->caps = s->caps;
+	vm->cpuid = s->cpuid;
+	vm->forced = s->forced;
+	for (unsigned int i = 0; ret == 0 && i < s->n_vcpus; i++)
+		ret = cpuid_set(&vm->cpuid, vm->vcpu[i].fd, i, &vm->cfg.cpu, e);
 	for (unsigned int i = 0; ret == 0 && i < s->n_vcpus; i++)
 		ret = vcpu_state_set(&s->vcpu[i], vm->vcpu[i].fd, scales, e);
 	if (ret == 0)

@@ -20,7 +20,9 @@ struct err;
 struct vm;
 
 struct saved {
+	struct kvm_caps caps;
 	struct cpuid cpuid;
+	struct cpuid forced; /* see cpuid_find_forced() */
 	struct chip_state chips;
 	struct vcpu_state *vcpu; /* of n_vcpus */
 	unsigned int n_vcpus;
@@ -36,7 +38,7 @@ int saved_capture(struct saved *s, struct vm *vm, struct err *e);
 
 /*
  * Put it into the vCPUs and chips of a machine that was just made; refuses, by
- * name, what this host lacks.
+ * name, what this host lacks. That KVM has s->caps was checked before.
  */
 int saved_apply(struct saved *s, struct vm *vm, struct err *e);
 

@@ -7,14 +7,34 @@
 
 #include "base/err.h"
 #include "base/fds.h"
+#include "base/log.h"
 #include "base/num.h"
+#include "vmm/pager.h"
+
+/*
+ * Of a file that was cut under a guest, KVM says no more than that it cannot go
+ * on. Threads of ours that touch what is missing get SIGBUS instead.
+ */
+static void explain(const struct vm *vm)
+{
+	off_t bytes = vm->has_base ? lseek(FD_BASE, 0, SEEK_END) : -1;
+
+	if (bytes >= 0 && (uint64_t)bytes < vm->mem.bytes)
+		log_err("The memory file was cut under the guest: it has %llu "
+			"bytes, RAM is %llu",
+			(unsigned long long)bytes,
+			(unsigned long long)vm->mem.bytes);
+}
 
 static void on_ended(struct loop_msg *m)
 {
 	struct vm *vm = container_of(m, struct vm, end_msg);
+	enum vm_end why =
+		(enum vm_end)__atomic_load_n(&vm->end, __ATOMIC_ACQUIRE);
 
-	vm->owner->ended(vm->owner, (enum vm_end)__atomic_load_n(
-					    &vm->end, __ATOMIC_ACQUIRE));
+	if (why != VM_END_RESET)
+		explain(vm);
+	vm->owner->ended(vm->owner, why);
 }
 
 static void on_parked(struct loop_msg *m)
@@ -58,8 +78,10 @@ int vm_new(struct vm **out, struct loop *l, const struct vm_config *cfg,
 	struct vm *vm = calloc(1, sizeof(*vm));
 	int ret;
 
-	if (!vm)
+	if (!vm) {
+		pager_free(cfg->pager);
 		return err_code(e, -ENOMEM, "Virtual machine");
+	}
 	vm->loop = l;
 	vm->cfg = *cfg;
 	vm->irq_serial.fd = -1;
@@ -142,7 +164,11 @@ void vm_free(struct vm *vm)
 	irq_exit(&vm->irq_serial);
 	irq_exit(&vm->irq_i8042);
 	serial_exit(&vm->serial);
+	dirty_exit(vm);
+	pager_free(vm->cfg.pager);
 	gmem_exit(&vm->mem);
+	if (vm->has_base)
+		fds_release(FD_BASE);
 	if (vm->has_kvm) {
 		fds_release(FD_VM);
 		fds_release(FD_KVM);

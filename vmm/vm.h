@@ -17,6 +17,7 @@
 
 #include "base/loop.h"
 #include "vmm/bus.h"
+#include "vmm/dirty.h"
 #include "vmm/gmem.h"
 #include "vmm/i8042.h"
 #include "vmm/irq.h"
@@ -30,6 +31,7 @@
 
 struct err;
 struct filter;
+struct pager;
 struct probe;
 struct saved;
 struct virtio_dev;
@@ -56,6 +58,7 @@ struct vm_config {
 	uint64_t start_cpu_us;
 	struct saved *saved; /* go on from a snapshot: no kernel is loaded */
 	int mem_fd;	     /* then: its memory file; borrowed */
+	struct pager *pager; /* or who brings it; NULL: the file. Taken */
 };
 
 enum vm_state { VM_NOT_STARTED, VM_RUNNING, VM_PAUSED };
@@ -78,13 +81,22 @@ struct vm_owner {
 	void (*parked)(struct vm_owner *o);
 	/* Every device has drained: once a virtio_pause_all(). */
 	void (*drained)(struct vm_owner *o);
+	/*
+	 * The page server has gone, and any thread may wait for it for ever:
+	 * end the process. On a thread of its own (pager.h).
+	 */
+	void (*lost)(struct vm_owner *o);
 };
 
 struct vm {
 	struct loop *loop;
 	struct vm_config cfg;
 	struct gmem mem;
+	struct dirty dirty;
 	struct cpuid cpuid;
+	struct cpuid forced;  /* by a template: cpuid_find_forced() */
+	struct kvm_caps caps; /* of the snapshot that it comes from */
+	char release[65];     /* of the host's kernel */
 	struct kernel kernel;
 	struct initrd initrd;
 	struct bus pio;
@@ -100,7 +112,8 @@ struct vm {
 	unsigned int n_devs;
 	struct vcpu *vcpu; /* cfg.cpu.n_vcpus of them */
 	enum vm_state state;
-	bool has_kvm; /* FD_KVM, perhaps FD_VM, are ours */
+	bool has_kvm;  /* FD_KVM, perhaps FD_VM, are ours */
+	bool has_base; /* FD_BASE is what RAM was mapped from, privately */
 	int (*bind_devs)(struct vm *vm, struct err *e); /* NULL: none */
 
 	/* A vCPU that ends the guest stores its reason here, any thread. */
@@ -112,7 +125,10 @@ struct vm {
 	unsigned int n_draining; /* devices that have yet to drain */
 };
 
-/* Loop thread. cfg is copied; its borrowed parts must live as long. */
+/*
+ * Loop thread. cfg is copied; its borrowed parts must live as long, what is
+ * taken is so after an error, too.
+ */
 int vm_new(struct vm **out, struct loop *l, const struct vm_config *cfg,
 	   struct err *e);
 
@@ -130,6 +146,12 @@ int vm_add_dev(struct vm *vm, struct virtio_dev *dev, struct bus_dev *bus_dev,
  * way to bind their doorbells, which is cheap only before there are vCPUs.
  */
 int vm_build(struct vm *vm, struct err *e);
+
+/*
+ * Tell KVM of RAM: when it is built, and later with other flags, which may wait
+ * for milliseconds. Helper thread.
+ */
+int vm_set_slots(struct vm *vm, uint32_t flags, struct err *e);
 
 /* Bind an eventfd to a write of `queue` to the window's QueueNotify. */
 int vm_bind_doorbell(struct vm *vm, const struct vm_slot *slot, uint32_t queue,

@@ -3,7 +3,8 @@
 # behind its rules for layers.
 
 src_ctl  = $(filter-out ctl/main.c,$(wildcard ctl/*.c))
-libs_ctl = $(call lib,ctl snapshot base)
+# Of vmm: registers, CPUID and RAM, which check-host tries, as a load does.
+libs_ctl = $(call lib,ctl snapshot vmm base)
 $(eval $(call archive,ctl))
 
 TABLES    = $(wildcard base/filters/*.tbl)
@@ -36,7 +37,15 @@ $(B)/bin/mayflyctl: $(B)/obj/ctl/main.o $(libs_ctl)
 	@echo "  LD      $@"
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(libs_ctl) -lseccomp
 
-BOOT += tests/boot/filters.py
+CTL_TESTS = $(patsubst tests/%.c,tests/%,$(wildcard tests/ctl/test_*.c))
+ASAN += $(addprefix build/asan/,$(CTL_TESTS))
+unit-programs: $(addprefix $(B)/,$(CTL_TESTS))
+$(B)/tests/ctl/%: $(B)/obj/tests/ctl/%.o $(libs_ctl)
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	$(Q)$(CC) $(TEST_LDFLAGS) -o $@ $< $(libs_ctl) -lcmocka -lseccomp
+
+BOOT += tests/boot/filters.py tests/boot/ctl_snapshot.py
 test-tools: $(B)/tests/filter_probe
 $(B)/tests/filter_probe: tests/boot/filter_probe.c $(TABLE_SRC) \
 		$(B)/gen/filters.c base/filter.c base/err.c base/crc32c.c

@@ -84,7 +84,7 @@ void cpu_main(uint32_t index)
 {
 	if (index == 0)
 		nano_main();
-	smp_main();
+	smp_main(index);
 }
 
 static void set_gate(unsigned int vector, const uint8_t *handler)

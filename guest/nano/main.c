@@ -9,14 +9,21 @@
  *	cpus			start all processors, count them; with the
  *				word nano.spin the others spin
  *	mem			print the map, check RAM, also above 4 GiB
+ *	dirty=MIB[:RATE[:all]]	write RAM for ever, see dirty.c
  *	touch=MIB		dirty that much RAM, one word a page
  *	clock			rate of the TSC
+ *	uptime=N		a line about every 10 ms with KVM's clock, for
+ *				N ms of it
+ *	config=N		how configuration spaces begin, now and at N
+ *				interrupts for them
  *	boottimer		write 123 to the boot timer
  *	flood=BYTES		to the console
  *	generation=N		VMGenID and VMClock, now and at N changes
  *	echo			what the console sends, up to Ctrl-D
  *	tick=N			a line about every 10 ms (0: for ever), halting
  *	keys=N			that many bytes from the keyboard
+ *	mmio=N			N lines (0: for ever) while registers are
+ *				accessed, see mmio.c
  *	blk=N:...		see blkorder.c
  *	net=N:...		see netorder.c
  *	vsock=...		see vsockorder.c
@@ -110,22 +117,16 @@ static const char *order_keys(struct piece args)
 }
 
 static const struct order orders[] = {
-	{"hello", order_hello},
-	{"devices", order_devices},
-	{"cpus", order_cpus},
-	{"mem", order_mem},
-	{"touch", order_touch},
-	{"clock", order_clock},
-	{"boottimer", order_boottimer},
-	{"flood", order_flood},
-	{"generation", order_generation},
-	{"echo", order_echo},
-	{"tick", order_tick},
-	{"keys", order_keys},
-	{"blk", order_blk},
-	{"net", order_net},
-	{"vsock", order_vsock},
-	{"fault", order_fault},
+	{"hello", order_hello},	  {"devices", order_devices},
+	{"cpus", order_cpus},	  {"mem", order_mem},
+	{"dirty", order_dirty},	  {"touch", order_touch},
+	{"clock", order_clock},	  {"uptime", order_uptime},
+	{"config", order_config}, {"boottimer", order_boottimer},
+	{"flood", order_flood},	  {"generation", order_generation},
+	{"echo", order_echo},	  {"tick", order_tick},
+	{"keys", order_keys},	  {"mmio", order_mmio},
+	{"blk", order_blk},	  {"net", order_net},
+	{"vsock", order_vsock},	  {"fault", order_fault},
 };
 
 static void print_piece(struct piece p)

@@ -201,7 +201,12 @@ void cpu_triple_fault(void);
 /* -- smp.c: the other processors ------------------------------------------- */
 
 /* Where the other processors go. */
-_Noreturn void smp_main(void);
+_Noreturn void smp_main(uint32_t index);
+
+/* -- dirty.c: what they do meanwhile, with nano.spin ------------------------
+ */
+
+void dirty_follow(uint32_t index);
 
 /* -- orders, each with the module that it belongs to; see main.c ----------- */
 
@@ -212,15 +217,19 @@ struct order {
 
 const char *order_blk(struct piece args);
 const char *order_clock(struct piece args);
+const char *order_config(struct piece args);
 const char *order_cpus(struct piece args);
 const char *order_devices(struct piece args);
+const char *order_dirty(struct piece args);
 const char *order_echo(struct piece args);
 const char *order_fault(struct piece args);
 const char *order_flood(struct piece args);
 const char *order_generation(struct piece args);
 const char *order_mem(struct piece args);
+const char *order_mmio(struct piece args);
 const char *order_net(struct piece args);
 const char *order_touch(struct piece args);
+const char *order_uptime(struct piece args);
 const char *order_vsock(struct piece args);
 
 _Noreturn void nano_main(void);

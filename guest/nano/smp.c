@@ -27,11 +27,11 @@ const char *order_cpus(struct piece args)
 	return cpus_started == n ? "" : "not all of them start";
 }
 
-_Noreturn void smp_main(void)
+_Noreturn void smp_main(uint32_t index)
 {
 	for (;;) {
 		if (cmdline_value("nano.spin", 0).s)
-			pause();
+			dirty_follow(index);
 		else
 			cpu_halt();
 	}

@@ -192,6 +192,17 @@ static void a_site_may_log_again_after_its_window(void **state)
 	assert_true(log_allowed(&limit));
 }
 
+static void a_line_is_one_line(void **state)
+{
+	(void)state;
+	log_info("file '%s'", "a\n2026 [x] b\r\x1b[2J\x7f\xc3\xa4");
+	assert_matches(line(), "\\] file 'a\\?2026 \\[x\\] "
+			       "b\\?\\?\\[2J\\?\xc3\xa4'\n$");
+	/* Those of ours may have more. */
+	log_info("at:\n%s", "b");
+	assert_matches(line(), "\\] at:\nb\n$");
+}
+
 int main(void)
 {
 #define T(x) cmocka_unit_test_setup_teardown(x, set_up, tear_down)
@@ -202,6 +213,7 @@ int main(void)
 		T(level_names_are_read_in_any_case),
 		T(modules_filter_by_prefix),
 		T(long_lines_are_whole),
+		T(a_line_is_one_line),
 		T(a_full_target_loses_lines_and_counts_them),
 		T(a_site_logs_ten_lines_then_counts),
 		T(a_site_may_log_again_after_its_window),

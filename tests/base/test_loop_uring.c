@@ -24,7 +24,7 @@
 
 #define SQ_ENTRIES 256
 #define CQ_ENTRIES 1024
-#define SETUP_OP   60 /* highest opcode tried */
+#define OPCODES	   256
 
 struct intruder {
 	struct loop *loop;
@@ -112,7 +112,7 @@ static void other_opcodes_are_refused(void **state)
 {
 	struct intruder *in = *state;
 
-	for (unsigned int op = 0; op < SETUP_OP; op++) {
+	for (unsigned int op = 0; op < OPCODES; op++) {
 		int res = run(&in->ring, (unsigned char)op, 0);
 
 		if (used_by_the_loop(op))
@@ -195,14 +195,26 @@ static void a_poll_that_the_kernel_ends_goes_on(void **state)
 	(void)close(fd);
 }
 
-/* In a child: refuse io_uring_setup() with err from now on. */
-static void forbid_setup(int err)
+/* A system call that is refused, for this second argument unless it is -1. */
+struct refused {
+	unsigned int nr;
+	int arg;
+	int err;
+};
+
+/* In a child, from now on. */
+static void forbid(const struct refused *r)
 {
+	const unsigned short test = r->arg < 0 ? BPF_JGE : BPF_JEQ;
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 			 offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)err),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, r->nr, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | test | BPF_K,
+			 r->arg < 0 ? 0 : (unsigned int)r->arg, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)r->err),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	const struct sock_fprog prog = {ARRAY_LEN(code), code};
@@ -212,8 +224,8 @@ static void forbid_setup(int err)
 		_exit(3);
 }
 
-/* What loop_new() makes where io_uring_setup() fails with err. */
-static int outcome(enum loop_backend want, int err)
+/* What loop_new() makes: 0 is epoll, 1 the refusal as an error. */
+static int outcome_of(enum loop_backend want, const struct refused *r)
 {
 	int status;
 	pid_t pid = fork();
@@ -222,10 +234,11 @@ static int outcome(enum loop_backend want, int err)
 		struct loop *l;
 		struct err e;
 
-		forbid_setup(err);
+		forbid(r);
 		if (loop_new(&l, want, NULL, &e) < 0)
-			_exit(e.code == -err && strstr(e.text, "io_uring") ? 1
-									   : 2);
+			_exit(e.code == -r->err && strstr(e.text, "io_uring")
+				      ? 1
+				      : 2);
 		if (loop_turn(l, 0) < 0)
 			_exit(3);
 		_exit(loop_backend_of(l) == LOOP_EPOLL ? 0 : 4);
@@ -233,6 +246,11 @@ static int outcome(enum loop_backend want, int err)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	return WEXITSTATUS(status);
+}
+
+static int outcome(enum loop_backend want, int err)
+{
+	return outcome_of(want, &(struct refused){SYS_io_uring_setup, -1, err});
 }
 
 static void auto_falls_back_where_io_uring_is_forbidden(void **state)
@@ -247,6 +265,24 @@ static void auto_falls_back_where_io_uring_is_forbidden(void **state)
 	assert_int_equal(outcome(LOOP_AUTO, ENOMEM), 1);
 }
 
+/* A ring that could not be sealed is none. */
+static void an_unsealed_ring_is_not_used(void **state)
+{
+	static const int calls[] = {-1, IORING_REGISTER_IOWQ_MAX_WORKERS,
+				    IORING_REGISTER_FILES2,
+				    IORING_REGISTER_RESTRICTIONS};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+		struct refused r = {SYS_io_uring_register, calls[i], EPERM};
+
+		assert_int_equal(outcome_of(LOOP_AUTO, &r), 0);
+		assert_int_equal(outcome_of(LOOP_URING, &r), 1);
+		r.err = EIO;
+		assert_int_equal(outcome_of(LOOP_AUTO, &r), 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest sealed[] = {
@@ -257,6 +293,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(every_register_call_is_refused,
 						setup, teardown),
 		cmocka_unit_test(a_poll_that_the_kernel_ends_goes_on),
+		cmocka_unit_test(an_unsealed_ring_is_not_used),
 	};
 	const struct CMUnitTest fallback[] = {
 		cmocka_unit_test(auto_falls_back_where_io_uring_is_forbidden),

@@ -277,7 +277,7 @@ def _():
         m.ok("PUT", "/drives/r", drive("r", False))
         m.ok("PUT", "/drives/a", drive("a", True))
         listed(shown("a", True), shown("r"), b)
-        m.ok("PUT", "/drives/n", drive("n", path="/dev/null"))
+        m.ok("PUT", "/drives/n", drive("n", path="/dev/urandom"))
 
 
 @test("/logger, /metrics and /serial before the start")

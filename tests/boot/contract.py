@@ -2,6 +2,7 @@
 """What the contract tests share: the monitor, its socket as bytes, TAP.
 
 $MAYFLY (build/bin/mayfly) is split at spaces: a launcher may stand before it.
+Monitors run in jails (see jailed.py); the root is their working folder.
 """
 import json
 import os
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import jailed
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -149,22 +152,44 @@ def as_from_a_terminal():
 
 
 class Monitor:
-    """A monitor in a folder of its own."""
+    """A monitor in a folder of its own. bare: why it is in no jail, of
+    jailed.BARE; sees: another one, whose folder this one sees, too."""
 
     def __init__(self, *args, api=True, files=None, started=True,
-                 stdout=None):
+                 stdout=None, bare=None, sees=None):
         self.folder = tempfile.TemporaryDirectory(prefix="m", dir="/tmp")
-        self.cwd = self.folder.name
+        self.bare = bool(bare) or not jailed.possible(MAYFLY)
+        assert bare is None or bare in jailed.BARE
+        args = list(args)
+        self.id = "anonymous-instance"
+        if "--id" in args and not self.bare:
+            at = args.index("--id")
+            self.id = args[at + 1]
+            del args[at:at + 2]
+        self.place(sees)
         self.args = [*(["--api-sock", "api.sock"] if api else []), *args]
         self.api = api
         self.before_exec = as_from_a_terminal
         self.stdout = stdout
         self.process = None
+        self.violates = False
         self.client = None
         for name, data in (files or {}).items():
             self.write(name, data)
         if started:
             self.start()
+
+    def place(self, sees):
+        """Where it runs."""
+        if self.bare:
+            self.jail = jailed.Bare(MAYFLY)
+            self.cwd = self.folder.name
+            return
+        self.jail = jailed.Jail(MAYFLY, self.folder.name, self.id)
+        self.cwd = self.jail.root
+        for monitor in (self, sees):
+            if monitor:
+                self.jail.show(monitor.cwd)
 
     def __enter__(self):
         return self
@@ -177,6 +202,13 @@ class Monitor:
         if self.process:
             self.process.wait()
         self.folder.cleanup()
+        self.check_filters()
+
+    def check_filters(self):
+        """It was not ended by them, unless that was asked for."""
+        if self.process and not self.violates and \
+                self.process.returncode == -signal.SIGSYS:
+            raise Failed(jailed.violation(self.process.pid))
 
     def file(self, name):
         """Path of a file of this monitor."""
@@ -199,11 +231,16 @@ class Monitor:
         with open(self.file("out"), "wb") as out, \
                 open(self.file("err"), "wb") as err:
             self.process = subprocess.Popen(
-                [*MAYFLY, *self.args], cwd=self.cwd,
+                self.jail.words(None, self.args), cwd=self.cwd,
                 stdout=self.stdout or out, stderr=err,
-                stdin=subprocess.DEVNULL, preexec_fn=self.before_exec)
+                stdin=subprocess.DEVNULL, preexec_fn=self.enter)
         if self.api:
             wait_for(self._listens, "the socket")
+
+    def enter(self):
+        """In the child, before it executes the command."""
+        self.before_exec()
+        self.jail.enter()
 
     def _listens(self):
         if self.process.poll() is not None:
@@ -262,6 +299,8 @@ class Monitor:
             self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             raise Failed(f"{about}: does not end") from None
+        self.violates = code == -signal.SIGSYS
+        self.check_filters()
         same(self.process.returncode, code, f"{about} exit code")
 
 
@@ -288,7 +327,6 @@ KVM = None if HAVE_KVM else "kvm: cannot open /dev/kvm"
 def main():
     """Run them all."""
     failed = 0
-    print(f"1..{len(TESTS)}")
     for n, (text, function, needs) in enumerate(TESTS, 1):
         verdict, why = "ok", ""
         if needs:
@@ -303,4 +341,5 @@ def main():
         for line in why.splitlines():
             print(f"# {line[:2000]}")
         sys.stdout.flush()
+    print(f"1..{jailed.add_point(len(TESTS))}")
     return 1 if failed else 0

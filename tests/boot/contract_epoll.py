@@ -5,6 +5,7 @@
 The launcher that forbids it is $NO_URING (build/tests/no_uring).
 """
 import os
+import re
 import subprocess
 import sys
 
@@ -37,7 +38,9 @@ def main():
             failed += 1
             for line in (done.stdout + done.stderr).splitlines():
                 print("# " + line)
-        print(f"{'not ' if done.returncode else ''}ok {n} - {name} on epoll")
+        skip = re.search(r" # SKIP jail: .*", done.stdout)
+        print(f"{'not ' if done.returncode else ''}ok {n} - {name} on epoll"
+              f"{skip[0] if skip else ''}")
     return 1 if failed else 0
 
 

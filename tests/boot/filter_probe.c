@@ -31,7 +31,7 @@
 #define VALUES	  256
 
 static const char *const role_names[FILTER_ROLES] = {"start", "main", "helper",
-						     "vcpu"};
+						     "vcpu", "pager"};
 
 struct probe {
 	struct table table[FILTER_ROLES]; /* start: with all others' rows */

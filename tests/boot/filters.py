@@ -17,12 +17,14 @@ import struct
 import subprocess
 import sys
 
+import jailed
 import monitor
-from monitor import TOP, Failed, check, check_equal, wait_for
+from monitor import TOP, Failed, Skip, check, check_equal, wait_for
 
 TABLES = os.path.join(TOP, "base/filters")
 LIBC = ctypes.CDLL(None)
 SYS_TGKILL = 234
+RETURN = 6  # an instruction of BPF
 
 
 def program(variable, path):
@@ -46,7 +48,7 @@ def exactly_the_tables(t):
     code, out, _ = run_tool(PROBE, TABLES)
     for line in out.splitlines():
         print("# " + line)
-    check_equal((code, out.count("\nok ")), (0, 12), "the probe")
+    check_equal((code, out.count("\nok ")), (0, 15), "the probe")
 
 
 def counts(t):
@@ -59,20 +61,50 @@ def counts(t):
         role, text = part.split(" ==", 1)
         calls[role] = {line.split()[0] for line in text.splitlines()[1:]
                        if line and line[0] != "#"}
-    tight = [calls[role] for role in ("main", "helper", "vcpu")]
-    print("# with the calls on paths: main %d, helper %d, vcpu %d, union %d "
-          "(Firecracker: vmm 50, api 31, vcpu 27, union 50)"
+    tight = [calls[role] for role in ("main", "helper", "vcpu", "pager")]
+    print("# with the calls on paths: main %d, helper %d, vcpu %d, pager %d, "
+          "union %d (Firecracker: vmm 50, api 31, vcpu 27, union 50)"
           % (*map(len, tight), len(set.union(*tight))))
     check_equal(code, 0, "limits")
     with open(os.path.join(TOP, "docs/security.md"), encoding="utf-8") as f:
-        stated = re.findall(r"^\| (?:main|helper|vCPU|all) .*?\| (\d+) \|",
-                            f.read(), re.MULTILINE)
+        text = f.read()
+    stated = re.findall(r"^\| (?:main|helper|vCPU|watch|all) .*?\| (\d+) \|",
+                        text, re.MULTILINE)
     check_equal([int(n) for n in stated],
                 [*map(len, tight), len(set.union(*tight))], "docs/security.md")
+    check_equal(re.findall(r"all but (\d+) system calls", text), stated[-1:],
+                "its list of layers")
     check(len(calls["vcpu"]) <= 8, "a vCPU has %d" % len(calls["vcpu"]))
     for line in listed.splitlines():
         check(not line or line[0] in "#=" or " # " in line,
               "no reason: " + line)
+
+
+# What rows of a running guest's threads must say of these calls' arguments.
+MATCHED = {"openat": r" 0=0xffffff9c 2=0x\w+ ", "ioctl": r" 1=\w+ ",
+           "mmap": r" 2!&PROT_EXEC 4=0xffffffff ", "fcntl": r" 1=F_\w+ ",
+           "socket": r" 0=AF_UNIX 1=", "futex": r" 1=FUTEX_",
+           "tgkill": r" 2=34 ", "io_uring_enter": r" 0=FD_LOOP ",
+           "epoll_ctl": r" 0=FD_LOOP ", "epoll_pwait2": r" 0=FD_LOOP "}
+PATHS = {"openat", "newfstatat", "readlink", "getcwd", "rename", "unlink",
+         "socket", "connect"}
+NEVER = {"io_uring_setup", "io_uring_register", "clone", "clone3", "execve",
+         "execveat", "mprotect", "seccomp", "prctl", "ptrace", "bind"}
+
+
+def arguments_are_matched(t):
+    """rows say which flags, commands and descriptors; the helper has paths"""
+    listed = run_tool(CTL, "seccomp-list")[1]
+    for part in listed.split("== ")[1:]:
+        role, text = part.split(" ==", 1)
+        if role == "start":
+            continue
+        for row in text.splitlines()[1:]:
+            name = row.split()[0] if row and row[0] != "#" else None
+            rule = MATCHED.get(name)
+            check(not rule or re.search(rule, row), role + ": " + row)
+            check(name not in NEVER, role + ": " + row)
+            check(name not in PATHS or role == "helper", role + ": " + row)
 
 
 def threads(m):
@@ -142,6 +174,24 @@ def loaded_has_them_before_it_runs(t):
              "second filter of the vCPUs", 5)
 
 
+def tests_run_in_jails(t):
+    """monitors of tests have a root and a user of their own, no capability"""
+    m = ticking(t)
+    if not isinstance(m.jail, jailed.Jail):
+        raise Skip("jail: none")
+    with open("/proc/%d/status" % m.process.pid, encoding="ascii") as f:
+        status = f.read()
+    for line in (r"Uid:(\t%d){4}" % jailed.UID, r"Gid:(\t%d){4}" % jailed.GID,
+                 r"CapPrm:\t0+", r"CapBnd:\t0+", "Seccomp:\t2"):
+        check(re.search("^%s$" % line, status, re.MULTILINE), "no " + line)
+    root = "/proc/%d/root/" % m.process.pid
+    check_equal(sorted(os.listdir(root)), sorted(os.listdir(m.jail.root)),
+                "root folder")
+    check(not os.path.exists(root + "proc"), "it sees the host's /proc")
+    with open("/proc/self/mounts", encoding="utf-8") as f:
+        check("mayfly-jail" not in f.read(), "its mounts are the host's, too")
+
+
 def none_and_loud(t):
     """--no-seccomp: no filter, and the log says so"""
     m = ticking(t, "--no-seccomp")
@@ -157,7 +207,10 @@ def violation_kills(t):
                                if r["syscall"] != "write"]
     m = t.boot("hello", args=("--no-api", "--seccomp-filter",
                               compiled(t, rules)))
+    m.may_violate = True
     check_equal(m.wait_exit(), -signal.SIGSYS, "exit code")
+    check(re.search("SIGSYS.*: system call (1|unknown.*)$", m.ending()),
+          m.ending())
 
 
 def faults_are_reported(t):
@@ -265,15 +318,21 @@ def other_files(t):
 
 
 def bad_instructions(t):
-    """instructions that the kernel refuses end the start, with an error"""
-    code = struct.pack("<HBBI", 0xffff, 0, 0, 0)
-    body = struct.pack("<IIII", 1, 1, 1, 0) + code * 3
-    with open(t.path("bad"), "wb") as f:
-        f.write(b"MFFILTER" + struct.pack("<II", 1, crc32c(body)) + body)
-    m = t.boot("hello", args=("--no-api", "--seccomp-filter", t.path("bad")))
-    check_equal(m.wait_exit(), 1, "exit code")
-    check("Failed to add filters" in m.console(), m.console())
-    check("nano" not in m.console(), "the guest ran")
+    """instructions of any role that the kernel refuses: no guest runs"""
+    allow, bad = (struct.pack("<HBBI", op, 0, 0, 0x7fff0000)
+                  for op in (RETURN, 0xffff))
+    for role, why in (("main", "Failed to add filters"),
+                      ("helper", "Failed to add filters"),
+                      ("vcpu", "Failed to add the system call filter")):
+        body = struct.pack("<IIII", 1, 1, 1, 0) + b"".join(
+            bad if r == role else allow for r in ("main", "helper", "vcpu"))
+        with open(t.path(role), "wb") as f:
+            f.write(b"MFFILTER" + struct.pack("<II", 1, crc32c(body)) + body)
+        m = t.boot("hello", args=("--no-api", "--seccomp-filter",
+                                  t.path(role)))
+        check_equal(m.wait_exit(), 1, "exit code")
+        check(why in m.console() + m.log(), m.console() + m.log())
+        check("nano" not in m.console(), "the guest ran")
 
 
 def crc32c(data):
@@ -287,8 +346,9 @@ def crc32c(data):
 
 
 TESTS = [
-    exactly_the_tables, counts, every_thread_has_two,
-    loaded_has_them_before_it_runs, none_and_loud, violation_kills,
+    exactly_the_tables, counts, arguments_are_matched, every_thread_has_two,
+    loaded_has_them_before_it_runs, tests_run_in_jails, none_and_loud,
+    violation_kills,
     faults_are_reported, own_rules, json_is_checked, other_files,
     bad_instructions,
 ]

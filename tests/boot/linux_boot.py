@@ -12,8 +12,8 @@ usage: linux_boot.py [BOOT...]      (default: readonly drives; all of them with
   initramfs  2 vCPUs, 4 GiB, initramfs
   cloud      Debian's unmodified cloud kernel, up to its first line
 
-The monitor is $MAYFLY (build/bin/mayfly), the guest's files are in
-$GUEST (build/guest). Exit code 77: cannot run here.
+The monitor is $MAYFLY (build/bin/mayfly), in a jail (see jailed.py); the
+guest's files are in $GUEST (build/guest). Exit code 77: cannot run here.
 """
 import hashlib
 import http.client
@@ -21,15 +21,19 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 
+import jailed
+
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
-MAYFLY = os.environ.get("MAYFLY", os.path.join(TOP, "build/bin/mayfly"))
+MAYFLY = os.environ.get("MAYFLY",
+                        os.path.join(TOP, "build/bin/mayfly")).split()
 GUEST = os.path.abspath(os.environ.get(
     "GUEST", os.path.join(TOP, "build/guest")))
 # An interpreted kernel needs a quarter of a minute; machines may be busy.
@@ -67,6 +71,7 @@ class Monitor:
     def __init__(self, folder):
         self.folder = folder
         self.process = None
+        self.jail = jailed.place(MAYFLY, None, [folder], [GUEST])
 
     def file(self, name):
         """Path of a file of its folder."""
@@ -75,10 +80,12 @@ class Monitor:
     def start(self, *args):
         """Start it."""
         with open(self.file("console"), "wb") as out:
+            # pylint: disable=subprocess-popen-preexec-fn
             self.process = subprocess.Popen(
-                [*MAYFLY.split(), "--log-path", self.file("log"), *args],
+                self.jail.words("test", ["--log-path", self.file("log"),
+                                         *args]),
                 stdin=subprocess.DEVNULL, stdout=out,
-                stderr=subprocess.STDOUT)
+                stderr=subprocess.STDOUT, preexec_fn=self.jail.enter)
 
     def read(self, name):
         """The text of a file, if it is there."""
@@ -101,6 +108,7 @@ class Monitor:
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        self.jail.close()
 
     def show(self):
         """Console and log, as comments."""
@@ -182,6 +190,8 @@ def wait_end(monitor, deadline_s, last):
         code = monitor.process.wait(deadline_s)
     except subprocess.TimeoutExpired:
         raise Failed(f"still running after {deadline_s} s") from None
+    if code == -signal.SIGSYS:
+        raise Failed(jailed.violation(monitor.process.pid))
     reported(monitor, "done, 0 failed")
     reported(monitor, last)
     same(code, 0, "exit code")
@@ -339,8 +349,8 @@ def main():
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         print("kvm: cannot open /dev/kvm")
         return 77
-    print(f"1..{len(names)}")
     good = [run(i, name) for i, name in enumerate(names, 1)]
+    print(f"1..{jailed.add_point(len(names))}")
     return 0 if all(good) else 1
 
 

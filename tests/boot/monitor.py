@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start monitors, talk to them, watch consoles; TAP. For the boot tests.
 
+Monitors run in jails, under their filters: see jailed.py.
+
 Environment:
   MAYFLY       the monitor (build/bin/mayfly), split at spaces: a launcher may
                stand before it, as in "build/tests/no_uring build/bin/mayfly"
@@ -12,11 +14,14 @@ import http.client
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+
+import jailed
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__))))
@@ -102,21 +107,34 @@ class Api(http.client.HTTPConnection):
         return answer["fault_message"]
 
 
-class Monitor:
-    """One run of the monitor. Its console is a file, unless stdout is given."""
+def temporary(folder):
+    """The folder among the temporary ones that it is in, or it itself."""
+    top = tempfile.gettempdir()
+    name = os.path.relpath(folder, top).split(os.sep, maxsplit=1)[0]
+    return folder if name == os.pardir else os.path.join(top, name)
 
-    def __init__(self, folder, *args, stdin=subprocess.DEVNULL, stdout=None):
+
+class Monitor:
+    """One run of the monitor. Its console is a file, unless stdout is given.
+    bare: why it is in no jail, of jailed.BARE."""
+
+    def __init__(self, folder, *args, stdin=subprocess.DEVNULL, stdout=None,
+                 bare=None):
         self.console_path = os.path.join(folder, "console")
         self.log_path = os.path.join(folder, "log")
         self.sock_path = os.path.join(folder, "api.sock")
         self.api_calls = None
+        self.may_violate = False
+        self.jail = jailed.place(MAYFLY, bare, [temporary(folder)], [NANO])
         with open(self.console_path, "wb") as console:
+            # pylint: disable=subprocess-popen-preexec-fn
             self.process = subprocess.Popen(
-                [*MAYFLY, "--log-path", self.log_path, "--id", "test",
-                 *(["--api-sock", self.sock_path]
-                   if "--no-api" not in args else []), *args],
+                self.jail.words("test", [
+                    "--log-path", self.log_path, *(
+                        ["--api-sock", self.sock_path]
+                        if "--no-api" not in args else []), *args]),
                 stdin=stdin, stdout=console if stdout is None else stdout,
-                stderr=console)
+                stderr=console, preexec_fn=self.jail.enter)
 
     @property
     def api(self):
@@ -128,7 +146,8 @@ class Monitor:
     def connect(self):
         """Another one."""
         def try_connect():
-            check(self.process.poll() is None, "ended without an API")
+            check(self.process.poll() is None,
+                  "ended without an API: %s" % self.ending())
             api = Api(self.sock_path)
             try:
                 api.connect()
@@ -154,17 +173,27 @@ class Monitor:
         def found():
             match = re.search(pattern, self.console(), re.MULTILINE)
             check(match or self.process.poll() is None,
-                  "ended with %s before '%s'"
-                  % (self.process.returncode, pattern))
+                  "%s before '%s'" % (self.ending(), pattern))
             return match
         return wait_for(found, "'%s' on the console" % pattern, deadline_s)
 
     def wait_exit(self, deadline_s=DEADLINE_S):
         """Its exit code."""
         try:
-            return self.process.wait(deadline_s)
+            self.process.wait(deadline_s)
         except subprocess.TimeoutExpired:
             raise Failed("still running after %d s" % deadline_s) from None
+        check(self.may_violate or not self.violated(), self.ending())
+        return self.process.returncode
+
+    def violated(self):
+        """Whether it made a system call that a filter forbids."""
+        return self.process.returncode == -signal.SIGSYS
+
+    def ending(self):
+        """How it ended, for people."""
+        return jailed.violation(self.process.pid) if self.violated() else \
+            "ended with %s" % self.process.returncode
 
     def check_end(self, code=0):
         """The guest carried out every order, and the monitor ended."""
@@ -182,8 +211,7 @@ class Monitor:
 
     def alive(self):
         """It runs, and its API answers."""
-        check(self.process.poll() is None,
-              "the monitor ended with %s" % self.process.returncode)
+        check(self.process.poll() is None, self.ending())
         self.api.get("/")
 
     def kill(self):
@@ -198,6 +226,7 @@ class Monitor:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self.jail.close()
 
     def show(self):
         """What helps to see what went wrong, as TAP comments."""
@@ -301,6 +330,13 @@ def small_pipe():
     return reader, writer
 
 
+def is_violation(monitor):
+    """Of a monitor, not of what else a test has put among them, that no test
+    expects to end so."""
+    return isinstance(monitor, Monitor) and not monitor.may_violate and \
+        monitor.violated()
+
+
 def run(number, test):
     """One test, one line of TAP; true if it passed."""
     begin = time.monotonic()
@@ -315,6 +351,8 @@ def run(number, test):
             verdict = str(e) or repr(e)
         for monitor in case.monitors:
             monitor.kill()
+            if not verdict and is_violation(monitor):
+                verdict = monitor.ending()
             if verdict:
                 monitor.show()
     print("%s %d - %s (%d ms)%s"
@@ -326,14 +364,17 @@ def run(number, test):
     return not verdict
 
 
-def main(tests):
-    """All tests, or those whose name holds one of the arguments."""
+def main(tests, jails=True):
+    """All tests, or those whose name holds one of the arguments. Without jails
+    are tests that make their own."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         print("1..0 # SKIP kvm: no access to /dev/kvm")
         print("kvm: no access to /dev/kvm")
         return 77
     chosen = [t for t in tests if not sys.argv[1:] or
               any(a in t.__name__ for a in sys.argv[1:])]
-    print("1..%d" % len(chosen))
+    if jails:
+        jailed.possible(MAYFLY)
     good = [run(i, t) for i, t in enumerate(chosen, 1)]
+    print("1..%d" % jailed.add_point(len(chosen)))
     return 0 if all(good) else 1

@@ -14,17 +14,20 @@ import nano_control
 import nano_drive
 import nano_limit
 import nano_machine
+import nano_moves
 import nano_snapshot
 import nano_stuck
 import nano_sweep
+import nano_synced
 
 
-def main():
-    """All of them."""
-    return monitor.main(nano_machine.TESTS + nano_drive.TESTS +
-                        nano_limit.TESTS + nano_console.TESTS +
-                        nano_control.TESTS + nano_stuck.TESTS +
-                        nano_snapshot.TESTS + nano_sweep.TESTS)
+ALL = (nano_machine, nano_drive, nano_limit, nano_console, nano_control,
+       nano_stuck, nano_snapshot, nano_moves, nano_sweep, nano_synced)
+
+
+def main(modules=ALL):
+    """All of their tests."""
+    return monitor.main([t for m in modules for t in m.TESTS])
 
 
 if __name__ == "__main__":

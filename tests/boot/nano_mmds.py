@@ -349,6 +349,22 @@ def reaches_nothing_else(t):
         s.end()
 
 
+def no_tokens(t):
+    """version 1 asks for none, and takes any"""
+    with NetNs() as net:
+        s = Service(t, net, "V1")
+        ask = s.peer.ask
+        good = ask(b"PUT /latest/api/token HTTP/1.1\r\n"
+                   b"X-metadata-token-ttl-seconds: 60\r\n\r\n")
+        check_equal(status(good), "200", "a token")
+        for token in "wrong", good.rpartition(b"\r\n\r\n")[2].decode():
+            answer = ask(get(words="X-metadata-token: %s\r\n" % token))
+            check_equal(status(answer), "200", "with token " + token)
+            check(answer.endswith(b"\r\n\r\nnano"), "answer %r" % answer)
+        check_served(s.peer)
+        s.end()
+
+
 def tokens(t):
     """version 2 asks for a token, over raw TCP"""
     with NetNs() as net:
@@ -375,7 +391,7 @@ def tokens(t):
 
 
 TESTS = [is_served, malformed_frames, storms, wrong_moments, malformed_http,
-         reaches_nothing_else, tokens]
+         reaches_nothing_else, no_tokens, tokens]
 
 if __name__ == "__main__":
     sys.exit(monitor.main(TESTS))

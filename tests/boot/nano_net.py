@@ -257,7 +257,7 @@ def link_removed_under_load(t):
 
 def link_removed_while_it_sends(t):
     """nor does it, with frames in it, cost time, or hurt another interface"""
-    with NetNs(mtu=1500) as net:
+    with NetNs(mtu=1500, more=["tap1"]) as net:
         other = {**net.interface(), "iface_id": "b", "host_dev_name": "tap1"}
         first = {**net.interface(), "guest_mac": "02:fc:00:00:00:03"}
         m = t.boot_api("net=0:recv:0:0:0:i3000,net=1:echo:60:4",

@@ -125,9 +125,11 @@ def goes_on_where_it_was(t):
         check_equal(os.path.getsize(files.mem), mem * MIB, "bytes of RAM")
         check_words(files.mem, mem)
         m.wait_text(TICK)
-        m = move(t, m, files)
-        check_words(files.mem, mem)
-        m.wait_text(TICK)
+        # A restore's RAM is a file, which takes long to look through.
+        if SOAK or mem < GAP // MIB:
+            m = move(t, m, files)
+            check_words(files.mem, mem)
+            m.wait_text(TICK)
         pause(m)
         check_gapless(t.said + said(m))
         m.kill()
@@ -218,7 +220,7 @@ def chain_of_restores(t):
 
 def stopped_in_the_middle_of_output(t):
     """no byte is lost or doubled by a stop in the middle of a port access"""
-    size = 65536
+    size = 65536 if SOAK else 24576
     files = Files(t)
     t.said = ""
     m = t.boot_api("hello,flood=%d" % size)
@@ -306,7 +308,7 @@ def bad_loads(t, files):
          "Unknown Vsock Device"),
         ({**files.load_body(), "mem_backend": {
             "backend_type": "Uffd", "backend_path": files.mem}},
-         "Page servers are not supported"),
+         "Failed to connect to UDS Unix stream: Connection refused"),
     ]
 
 
@@ -347,8 +349,8 @@ def failed_create_harms_nothing(t):
     before, names = files.contents(), sorted(os.listdir(t.folder))
     for other, why in (({"snapshot_path": t.folder}, "Is a directory"),
                        ({"mem_file_path": t.folder}, "Is a directory"),
-                       ({"snapshot_path": "/dev/full"}, "regular file"),
-                       ({"mem_file_path": "/dev/null"}, "regular file"),
+                       ({"snapshot_path": "/dev/urandom"}, "regular file"),
+                       ({"mem_file_path": "/dev/urandom"}, "regular file"),
                        ({"snapshot_path": t.path("no/state")}, "No such file"),
                        ({"mem_file_path": files.state}, "two files")):
         check_failed_create(m, files, files.create_body(**other), why, before)

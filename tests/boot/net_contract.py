@@ -7,12 +7,12 @@ tried again, configuration files. With TAPs where a network namespace can be
 made.
 """
 import os
-import resource
 import socket
 import stat
 import subprocess
 import sys
 
+import jailed
 from contract import (KVM, Monitor, contains, main, messages, same,
                       test, wait_for)
 from images import HALT, RESET, kernel
@@ -52,9 +52,18 @@ TAPS = can_have_taps()
 
 
 def without_net_admin():
-    """For a process before its exec: what it may in a jail."""
+    """For a process before its exec: what it may in a jail, where it is in
+    none."""
     if LIBC.prctl(PR_CAPBSET_DROP, CAP_NET_ADMIN, 0, 0, 0):
         raise OSError("prctl")
+
+
+def limit_files(m, soft, hard):
+    """As the monitor's user: for others it takes a capability."""
+    user = 0 if m.bare else jailed.UID
+    subprocess.run(["prlimit", "--pid", str(m.process.pid),
+                    f"--nofile={soft}:{hard}"], check=True, user=user,
+                   group=user, extra_groups=[])
 
 
 def iface(name, tap, **more):
@@ -95,7 +104,7 @@ def descriptors(m):
 
 @test("interfaces: what is shown; one that comes again goes to the end", TAPS)
 def _():
-    with NetNs(), Monitor() as m:
+    with NetNs(), Monitor(bare="capabilities") as m:
         put(m, "a", "tap0", guest_mac="06:00:AC:10:00:02", mtu=68)
         put(m, "b", "new0", rx_rate_limiter=RATE, tx_rate_limiter={})
         a = shown("a", "tap0", guest_mac="06:00:ac:10:00:02", mtu=68)
@@ -113,7 +122,7 @@ def _():
 
 @test("interfaces: a PUT that fails leaves what was there", TAPS)
 def _():
-    with NetNs(), Monitor() as m:
+    with NetNs(more=["tap1"]), Monitor() as m:
         put(m, "a", "tap0", guest_mac="06:00:ac:10:00:02")
         put(m, "b", "tap1", guest_mac="06:00:ac:10:00:03")
         for text, tap, more in (
@@ -141,25 +150,26 @@ def _():
 @test("interfaces: a TAP of somebody else is refused with what would help",
       TAPS or (os.getuid() and "not root"))
 def _():
-    with NetNs() as ns:
-        for name, user in (("theirs", "1"), ("ours", "0")):
+    with NetNs(), Monitor(started=False) as m:
+        ours = "0" if m.bare else str(jailed.UID)
+        for name, *user in (("theirs", "user", "1"), ("ours", "user", ours),
+                            ("nobodys",)):
             subprocess.run(("ip", "tuntap", "add", name, "mode", "tap",
-                            "user", user, "vnet_hdr"), check=True)
-        with Monitor(started=False) as m:
-            m.before_exec = without_net_admin
-            m.start()
-            help_text = (" The interface must exist and have no owner, or the "
-                         "user or the group of this process as its owner.")
-            for tap in ("theirs", "missing"):
-                refused(m, IFREQ.format("Operation not permitted (os error 1)",
-                                        tap) + help_text, "n", tap)
-            put(m, "n", "ours")
-            put(m, "o", ns.tap)         # of nobody
+                            *user, "vnet_hdr"), check=True)
+        m.before_exec = without_net_admin
+        m.start()
+        help_text = (" The interface must exist and have no owner, or the "
+                     "user or the group of this process as its owner.")
+        for tap in ("theirs", "missing"):
+            refused(m, IFREQ.format("Operation not permitted (os error 1)",
+                                    tap) + help_text, "n", tap)
+        put(m, "n", "ours")
+        put(m, "o", "nobodys")
 
 
 @test("interfaces: more than start are taken, but not without end", TAPS)
 def _():
-    with NetNs(), Monitor(files=FILES) as m:
+    with NetNs(more=[f"t{n}" for n in range(33)]), Monitor(files=FILES) as m:
         for n in range(32):
             put(m, f"n{n}", f"t{n}")
         refused(m, CREATE[:-2] + ": No file descriptors available (os error "
@@ -179,9 +189,7 @@ def _():
     with Monitor() as m:
         m.ok("PUT", "/vsock", {"guest_cid": 3, "uds_path": "v.sock"})
         mode = os.stat(m.file("v.sock")).st_mode
-        mask = os.umask(0)
-        os.umask(mask)
-        same(stat.S_ISSOCK(mode) and mode & 0o777, 0o777 & ~mask, "its mode")
+        same(stat.S_ISSOCK(mode) and mode & 0o777, 0o755, "its mode")
         before = os.stat(m.file("v.sock")).st_ino
         m.ok("PUT", "/vsock", {"guest_cid": 4, "uds_path": "./v.sock"})
         same(os.stat(m.file("v.sock")).st_ino, before, "the same stays")
@@ -226,7 +234,7 @@ def _():
                       f"Vsock config error: max_connections is {n}, it must "
                       "be from 1 to 65535")
         same(os.path.exists(m.file("v.sock")), False, "nothing is made")
-        resource.prlimit(m.process.pid, resource.RLIMIT_NOFILE, (400, 2000))
+        limit_files(m, 400, 2000)
         for n in (1, 1000):
             m.ok("PUT", "/vsock", body | {"max_connections": n})
             same(m.ok("GET", "/vm/config")["vsock"]["max_connections"], n)
@@ -245,7 +253,7 @@ def _():
 def _():
     config = {"version": "V1", "network_interfaces": ["n"],
               "ipv4_address": "169.254.169.254", "imds_compat": False}
-    with NetNs(), Monitor() as m:
+    with NetNs(more=["tap1"]), Monitor() as m:
         m.refused("PUT", "/mmds/config", {"network_interfaces": ["n"]},
                   UNKNOWN_ID)
         put(m, "n", "tap0")
@@ -312,7 +320,7 @@ def _():
 @test("a start that fails can be tried again, and nothing is left open",
       KVM or TAPS)
 def _():
-    with NetNs(), Monitor(files=FILES) as m:
+    with NetNs(more=["tap1"]), Monitor(files=FILES) as m:
         put(m, "n", "tap0")
         put(m, "o", "tap1")
         m.ok("PUT", "/mmds/config", {"network_interfaces": ["o"]})
@@ -332,7 +340,7 @@ def _():
         m.guest_ready()
         # One descriptor each is left of what was opened.
         left = [name for name in descriptors(m).values()
-                if name == "/dev/net/tun"]
+                if name.endswith("/dev/net/tun")]
         same(len(left), 2)
         m.refused("PUT", "/network-interfaces/n", iface("n", "tap0"),
                   "PCI is not enabled")
@@ -377,8 +385,9 @@ def _():
                   "max_connections": 5},
         "mmds-config": {"network_interfaces": ["n-1"], "version": "V2"},
         "metrics": {"metrics_path": "m"}}
-    with NetNs(), Monitor("--config-file", "c", "--metadata", "d",
-                          files=FILES | {"c": config, "d": {"a": [1]}}) as m:
+    with NetNs(more=["tap1"]), Monitor(
+            "--config-file", "c", "--metadata", "d",
+            files=FILES | {"c": config, "d": {"a": [1]}}) as m:
         m.guest_ready()
         contains(messages(m.output()),
                  "Successfully added metadata to mmds from file")

@@ -6,6 +6,7 @@ import socket
 import struct
 import subprocess
 
+import jailed
 from monitor import Failed, Skip, check, check_equal, wait_for
 
 CLONE_NEWNET = 0x40000000
@@ -72,10 +73,17 @@ def call(*words):
     return done.stdout
 
 
-class NetNs:
-    """A namespace of its own, in which this process is until close()."""
+def make_tap(name):
+    """One that belongs to the jails' user."""
+    call("ip", "tuntap", "add", name, "mode", "tap", "vnet_hdr", "user",
+         str(jailed.UID))
 
-    def __init__(self, tap="tap0", mtu=1500):
+
+class NetNs:
+    """A namespace of its own, in which this process is until close(). It has a
+    TAP that is up, and more that are only there."""
+
+    def __init__(self, tap="tap0", mtu=1500, more=()):
         self.tap = tap
         self.before = os.open("/proc/thread-self/ns/net",
                               os.O_RDONLY | os.O_CLOEXEC)
@@ -87,13 +95,15 @@ class NetNs:
         try:
             call("ip", "link", "set", "lo", "up")
             self.make(mtu)
+            for name in more:
+                make_tap(name)
         except Failed as e:
             self.close()
             raise Skip("TAP: %s" % e) from None
 
     def make(self, mtu=1500):
         """The TAP."""
-        call("ip", "tuntap", "add", self.tap, "mode", "tap", "vnet_hdr")
+        make_tap(self.tap)
         self.set_up(mtu)
 
     def set_up(self, mtu=1500):

@@ -49,7 +49,7 @@ def _():
                                 "show_log_origin": False})
         m.ok("GET", "/version")
         m.ok("PUT", "/drives/d", {"drive_id": "d", "is_root_device": False,
-                                  "path_on_host": "/dev/null"})
+                                  "path_on_host": "/dev/urandom"})
         m.request("PUT", "/mmds", {"secret": 1})
         m.ok("PUT", "/cpu-config", {})
         same(messages(m.read("log2"))[1:7], [
@@ -57,7 +57,7 @@ def _():
             "The request was executed successfully. Status code: 200 OK.",
             'The API server received a Put request on "/drives/d" with body '
             '"{\\"drive_id\\":\\"d\\",\\"is_root_device\\":false,'
-            '\\"path_on_host\\":\\"/dev/null\\"}".',
+            '\\"path_on_host\\":\\"/dev/urandom\\"}".',
             "The request was executed successfully. Status code: 204 No "
             "Content.",
             'The API server received a Put request on "/mmds".',
@@ -297,7 +297,7 @@ def _():
             (["--metadata", "none"], -6, None),
             (["--metadata", "bad", "--api-sock", "s"], -6, None),
             (["--seccomp-filter", "used"], 1, None)):
-        with Monitor(*args, api=False, started=False,
+        with Monitor(*args, api=False, started=False, bare="command line",
                      files={"used": b"{}", "bad": b"{"}) as m:
             m.start()
             m.ends(code, args)

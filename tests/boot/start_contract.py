@@ -225,7 +225,7 @@ def _():
     def drive(m, **more):
         return {"drive_id": "d", "is_root_device": False,
                 "path_on_host": m.file("disk")} | more
-    with Monitor(files=FILES) as m, Monitor() as n:
+    with Monitor(files=FILES) as m, Monitor(sees=m) as n:
         m.ok("PUT", "/drives/d", drive(m))
         m.ok("PUT", "/drives/e", drive(m, drive_id="e"))
         same([x for x in messages(m.output()) if "in use" in x], [])
@@ -242,7 +242,7 @@ def _():
 @test("a drive stays locked when the same file is patched in", KVM)
 def _():
     drive = {"drive_id": "d", "is_root_device": False, "path_on_host": "disk"}
-    with Monitor(files=FILES) as m, Monitor() as n:
+    with Monitor(files=FILES) as m, Monitor(sees=m) as n:
         m.ok("PUT", "/drives/d", drive)
         m.boot()
         for _ in range(2):

@@ -109,6 +109,18 @@ static inline void write_avail(struct driver *d, struct input *in)
 	      (uint16_t)below(in, 18));
 }
 
+/* Change one thing of the ring: a descriptor, an entry or the index. */
+static inline void write_ring(struct driver *d, struct input *in,
+			      uint32_t which)
+{
+	if (which == 0)
+		write_desc(d, in, DESC_GPA);
+	else if (which == 1)
+		write_avail(d, in);
+	else
+		put16(d, AVAIL_GPA + 2, (uint16_t)below(in, 20));
+}
+
 static inline bool in_region(const struct gmem *m, const struct iovec *v)
 {
 	const uint8_t *p = v->iov_base;

@@ -201,15 +201,13 @@ static void limit(struct state *s, struct input *in)
 
 static void one(struct state *s, struct input *in)
 {
-	switch (below(in, 14)) {
+	uint32_t what = below(in, 14);
+
+	switch (what) {
 	case 0:
-		write_desc(&s->drv, in, DESC_GPA);
-		break;
 	case 1:
-		write_avail(&s->drv, in);
-		break;
 	case 2:
-		put16(&s->drv, AVAIL_GPA + 2, (uint16_t)below(in, 20));
+		write_ring(&s->drv, in, what);
 		break;
 	case 3:
 		fake_fire(&s->loop);

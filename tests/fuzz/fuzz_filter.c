@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		       sizeof(crc));
 	}
 	if (filter_parse(filter, file, size, &e) == 0) {
-		for (int i = FILTER_MAIN; i < FILTER_ROLES; i++) {
+		for (int i = FILTER_MAIN; i <= FILTER_VCPU; i++) {
 			check((const uint8_t *)filter[i].code == file + total);
 			check(filter[i].n > 0 &&
 			      filter[i].n <= FILTER_MAX_CODE);

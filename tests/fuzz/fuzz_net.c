@@ -286,16 +286,13 @@ static void set_limit(struct state *s, struct input *in)
 static void one(struct state *s, struct input *in)
 {
 	struct driver *d = below(in, 2) ? &s->rx : &s->tx;
+	uint32_t what = below(in, 16);
 
-	switch (below(in, 16)) {
+	switch (what) {
 	case 0:
-		write_desc(d, in, DESC_GPA);
-		break;
 	case 1:
-		write_avail(d, in);
-		break;
 	case 2:
-		put16(d, AVAIL_GPA + 2, (uint16_t)below(in, 20));
+		write_ring(d, in, what);
 		break;
 	case 3:
 		present_ns += number(in, 4);

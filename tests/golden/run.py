@@ -15,7 +15,8 @@ in the form "GLOB over "scenario [step]" | CLASS,... or * | reason":
 
 Any other difference fails, and so does a line that excused nothing. The
 monitor is $MAYFLY (build/bin/mayfly), split at spaces: a launcher may stand
-before it. Exit code 77: no transcripts.
+before it. It runs in jails; in_jail.py names what does not. Exit code 77: no
+transcripts.
 """
 import concurrent.futures
 import os
@@ -44,6 +45,8 @@ IGNORED = "stderr"
 # original ran without its filters (BASE_ARGS); ours has to do with them.
 SELECTED = """\
 import importlib.util
+import sys
+sys.path.insert(0, {here!r})
 spec = importlib.util.spec_from_file_location("recorded", {path!r})
 recorded = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(recorded)
@@ -53,8 +56,10 @@ SCENARIOS = [s for s in recorded.SCENARIOS
              s["name"] != "cli/no-seccomp twice"]
 for s in SCENARIOS:
     if s["name"].startswith("snapshot/"):
-        s["steps"] = [["alive", 0.05] if step == ["exit"] else step
+        s["steps"] = [("alive", 0.05) if tuple(step) == ("exit",) else step
                       for step in s["steps"]]
+from in_jail import replay_in_jails
+replay_in_jails({command!r})
 """
 
 
@@ -74,9 +79,8 @@ def excuses(families):
     return lines
 
 
-def named_firecracker(tmp):
+def named_firecracker(tmp, monitor):
     """The monitor by that name, since it prints its own."""
-    monitor = os.path.join(tmp, "firecracker")
     os.symlink(MAYFLY[-1], monitor)
     if len(MAYFLY) == 1:
         return monitor
@@ -95,12 +99,14 @@ def heed_signals():
 
 def replay(tmp, families):
     """What golden.py says about the monitor."""
-    monitor = named_firecracker(tmp)
+    link = os.path.join(tmp, "firecracker")
+    monitor = named_firecracker(tmp, link)
     scenarios = os.path.join(tmp, "selected.py")
     list_path = os.path.join(tmp, "excuses")
     with open(scenarios, "w", encoding="utf-8") as f:
-        f.write(SELECTED.format(path=os.path.join(GOLDEN, "scenarios.py"),
-                                families=families))
+        f.write(SELECTED.format(
+            here=HERE, path=os.path.join(GOLDEN, "scenarios.py"),
+            families=families, command=[*MAYFLY[:-1], link]))
     with open(list_path, "w", encoding="utf-8") as f:
         f.writelines(excuses(families))
     done = subprocess.run(
@@ -139,6 +145,9 @@ def report(code, output, families):
         re.search(r"^excuse never needed: ", output, re.M)
     verdicts.append((not unused, "no excuse without a difference"))
     verdicts.append((code == 0, "golden.py agrees"))
+    skip = re.search(r"^# SKIP jail: .*", output, re.M)
+    if skip:
+        verdicts.append((True, "in jails " + skip[0]))
     print(f"1..{len(verdicts)}")
     for n, (good, text) in enumerate(verdicts, 1):
         print(f"{'ok' if good else 'not ok'} {n} - {text}")

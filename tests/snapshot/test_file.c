@@ -17,6 +17,7 @@
 #define CRC_AT	  48
 #define TABLE_AT  64
 #define ENTRY	  24
+#define ARCH_AT	  52
 #define MAJOR_AT  8
 #define N_AT	  12
 #define LENGTH_AT 16
@@ -178,6 +179,19 @@ static void another_major_version_is_refused(void **state)
 	assert_int_equal(parse(p, &f), -ENOTSUP);
 }
 
+static void another_architecture_is_refused_with_both(void **state)
+{
+	struct packed *p = *state;
+	struct state_file f;
+	struct err e = {0};
+
+	p->data[ARCH_AT] = 183;
+	repair(p, 3);
+	assert_int_equal(state_parse(&f, p->data, p->len, &e), -ENOTSUP);
+	assert_string_equal(e.text, "Magic value does not match arch: 183, "
+				    "this program reads 62");
+}
+
 static void newer_minor_version_is_read(void **state)
 {
 	struct packed *p = *state;
@@ -237,6 +251,7 @@ int main(void)
 		TEST(every_bit_flip_is_refused),
 		TEST(fields_with_right_checksums_are_checked),
 		TEST(another_major_version_is_refused),
+		TEST(another_architecture_is_refused_with_both),
 		TEST(newer_minor_version_is_read),
 		TEST(section_there_twice_is_refused),
 		TEST(unknown_sections_are_skipped_unless_required),

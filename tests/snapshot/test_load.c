@@ -14,25 +14,29 @@
 
 #include "base/err.h"
 #include "base/num.h"
+#include "snapshot/origin.h"
 #include "snapshot/sections.h"
 #include "snapshot/snapshot.h"
 #include "vmm/saved.h"
 
 #define CONFIG	 "{\"drives\":[]}"
 #define N_VCPUS	 2
+#define N_DEVS	 3
 #define NO_FILE	 "Failed to get snapshot state from file: "
 #define NO_STATE NO_FILE "Failed to load snapshot state from file: "
 
 struct fixture {
 	char path[40];
-	uint8_t *data; /* of a file of two vCPUs without devices */
+	uint8_t *data; /* of a file of two vCPUs, two drives and a vsock */
 	size_t len;
 };
 
 static void add(struct state_file *f, uint32_t tag, uint32_t index,
 		struct saved *s)
 {
-	struct archive a = state_begin(f, tag, index, STATE_REQUIRED);
+	struct origin_file file = {.bytes = 4096 + index};
+	uint32_t flags = tag == TAG_DRIVE ? 0 : STATE_REQUIRED;
+	struct archive a = state_begin(f, tag, index, flags);
 
 	if (tag == TAG_CPUID)
 		cpuid_describe(&s->cpuid, &a);
@@ -40,6 +44,10 @@ static void add(struct state_file *f, uint32_t tag, uint32_t index,
 		vcpu_state_describe(&s->vcpu[index], &a);
 	else if (tag == TAG_CHIPS)
 		chip_state_describe(&s->chips, &a);
+	else if (tag == TAG_VIRTIO)
+		archive_u32(&a, (uint32_t[]){index == 2 ? 19 : 2});
+	else if (tag == TAG_DRIVE)
+		origin_file_describe(&file, &a);
 	else
 		archive_bytes(&a, (void *)(uintptr_t)CONFIG, strlen(CONFIG));
 	state_end(f, &a);
@@ -69,6 +77,9 @@ static int setup(void **state)
 	for (uint32_t i = 0; i < N_VCPUS; i++)
 		add(&file, TAG_VCPU, i, s);
 	add(&file, TAG_CHIPS, 0, s);
+	for (uint32_t i = 0; i < N_DEVS; i++)
+		add(&file, TAG_VIRTIO, i, s);
+	add(&file, TAG_DRIVE, 1, s);
 	f->data = state_pack(&file, &f->len, &e);
 	assert_non_null(f->data);
 	saved_free(s);
@@ -119,18 +130,79 @@ static void whole_file_is_read(void **state)
 	snapshot_exit(&s);
 }
 
-static void more_vcpus_than_are_saved_are_refused(void **state)
+static void other_numbers_of_vcpus_are_refused_with_both(void **state)
 {
+	const unsigned int n[] = {0, N_VCPUS - 1, N_VCPUS + 1, 32};
 	struct fixture *f = *state;
 	struct snapshot s;
-	struct saved *v = NULL;
 	struct err e;
 
 	write_state(f, f->len);
 	assert_int_equal(snapshot_open(&s, f->path, &e), 0);
-	assert_int_equal(snapshot_saved(&s, N_VCPUS + 1, &v, &e), -EBADMSG);
-	assert_non_null(strstr(e.text, "vCPU 2 is missing"));
-	assert_null(v);
+	for (size_t i = 0; i < ARRAY_LEN(n); i++) {
+		struct saved *v = NULL;
+		char text[80];
+
+		assert_int_equal(snapshot_saved(&s, n[i], &v, &e), -EINVAL);
+		assert_null(v);
+		(void)snprintf(text, sizeof(text),
+			       "The state has 2 vCPUs, its configuration %u",
+			       n[i]);
+		assert_non_null(strstr(e.text, text));
+	}
+	snapshot_exit(&s);
+}
+
+static void devices_must_be_those_of_the_configuration(void **state)
+{
+	static const struct {
+		uint32_t kind[4];
+		unsigned int n;
+		const char *text; /* NULL: they are */
+	} tries[] = {
+		{{2, 2, 19}, 3, NULL},
+		{{2, 2}, 2, "has 3 virtio devices, its configuration 2"},
+		{{2, 2, 19, 1}, 4, "has 3 virtio devices, its configuration 4"},
+		{{2, 2, 1},
+		 3,
+		 "Device 2 of the state is of virtio's type 19, "
+		 "that of its configuration of type 1"},
+		{{1, 2, 19},
+		 3,
+		 "Device 0 of the state is of virtio's type 2, "
+		 "that of its configuration of type 1"},
+	};
+	struct fixture *f = *state;
+	struct snapshot s;
+	struct err e;
+
+	write_state(f, f->len);
+	assert_int_equal(snapshot_open(&s, f->path, &e), 0);
+	for (size_t i = 0; i < ARRAY_LEN(tries); i++) {
+		int ret = snapshot_check_devices(&s, tries[i].kind, tries[i].n,
+						 &e);
+
+		assert_int_equal(ret, tries[i].text ? -EINVAL : 0);
+		if (tries[i].text)
+			assert_non_null(strstr(e.text, tries[i].text));
+	}
+	snapshot_exit(&s);
+}
+
+static void what_is_said_of_a_drive_is_found(void **state)
+{
+	struct fixture *f = *state;
+	struct origin_file file = {0};
+	struct snapshot s;
+	struct err e;
+
+	write_state(f, f->len);
+	assert_int_equal(snapshot_open(&s, f->path, &e), 0);
+	assert_int_equal(snapshot_drive(&s, 0, &file, &e), 0);
+	assert_int_equal(snapshot_drive(&s, 1, &file, &e), 1);
+	assert_int_equal(file.bytes, 4097);
+	/* That of the host is not there, either. */
+	assert_int_equal(snapshot_check_host(&s, &e), 0);
 	snapshot_exit(&s);
 }
 
@@ -205,7 +277,7 @@ static void section_of_no_known_tag_is_refused_by_name(void **state)
 
 	free(f->data);
 	assert_int_equal(state_new(&file, &e), 0);
-	a = state_begin(&file, STATE_TAG('N', 'E', 'W', '!'), 0,
+	a = state_begin(&file, STATE_TAG('N', '\n', 'w', '!'), 0,
 			STATE_REQUIRED);
 	archive_u8(&a, &byte);
 	state_end(&file, &a);
@@ -215,7 +287,7 @@ static void section_of_no_known_tag_is_refused_by_name(void **state)
 	write_state(f, f->len);
 	refused(f->path, -ENOTSUP,
 		NO_STATE "The snapshot needs what this program does not know: "
-			 "section 'NEW!'");
+			 "section 'N?w!'");
 }
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -224,7 +296,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(whole_file_is_read),
-		TEST(more_vcpus_than_are_saved_are_refused),
+		TEST(other_numbers_of_vcpus_are_refused_with_both),
+		TEST(devices_must_be_those_of_the_configuration),
+		TEST(what_is_said_of_a_drive_is_found),
 		TEST(what_cannot_be_read_is_refused),
 		TEST(every_truncation_is_refused),
 		TEST(every_flipped_bit_is_refused),

@@ -131,6 +131,21 @@ static void old_inode_is_not_written(void **state)
 	(void)close(fd);
 }
 
+static void nobody_else_may_read_the_new_one(void **state)
+{
+	const struct folder *f = *state;
+	struct stat st;
+
+	(void)umask(022);
+	write_new(f, true);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0644);
+	assert_int_equal(chmod(f->path, 0600), 0);
+	write_new(f, true);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+}
+
 static void link_is_followed_and_stays(void **state)
 {
 	struct folder *f = *state;
@@ -266,18 +281,204 @@ static void failed_first_name_leaves_both(void **state)
 
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
+/* ---- which inodes are synced ---- */
+
+static ino_t synced[8];
+static unsigned int n_synced;
+
+int fsync(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	synced[n_synced++ % 8] = st.st_ino;
+	return fdatasync(fd);
+}
+
+static ino_t inode(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_ino;
+}
+
+/* The folder of the second, both files, and how many calls that makes. */
+static void sync_two(const struct folder *f, const char *dir, unsigned int n)
+{
+	struct target t, other;
+	struct err e = {0};
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "%s/other", dir);
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), 0);
+	assert_int_equal(target_open(&other, path, 7, "snapshot", &e), 0);
+	n_synced = 0;
+	assert_int_equal(target_sync_both(&t, "memory", &other, "snapshot", &e),
+			 0);
+	assert_int_equal(n_synced, n);
+	assert_int_equal(synced[0], inode(t.temp));
+	assert_int_equal(synced[n - 2], inode(other.temp));
+	assert_int_equal(synced[n - 1], inode(dir));
+	if (n == 4)
+		assert_int_equal(synced[1], inode(f->dir));
+	target_abort(&other);
+	target_abort(&t);
+}
+
+static void a_folder_is_synced_once(void **state)
+{
+	const struct folder *f = *state;
+	char dir[64];
+
+	sync_two(f, f->dir, 3);
+	/* As long, and no other folder's name begins like it. */
+	(void)snprintf(dir, sizeof(dir), "%s/sub", f->dir);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	sync_two(f, dir, 4);
+}
+
+/* ---- copies ---- */
+
+/* A file as long as `bytes` with one page of data at 64 KiB. */
+static int sparse_file(const struct folder *f, off_t bytes)
+{
+	char path[64];
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/sparse", f->dir);
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(ftruncate(fd, bytes), 0);
+	assert_int_equal(pwrite(fd, "data", 4, 65536), 4);
+	return fd;
+}
+
+static void copy_has_its_holes(void **state)
+{
+	struct folder *f = *state;
+	int from = sparse_file(f, 1 << 20);
+	struct target t;
+	struct err e = {0};
+	char buf[5] = "";
+
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), 0);
+	assert_int_equal(target_copy(&t, from, 1 << 19, false), 0);
+	assert_int_equal(lseek(t.fd, 0, SEEK_END), 1 << 19);
+	assert_int_equal(pread(t.fd, buf, 4, 65536), 4);
+	assert_string_equal(buf, "data");
+	assert_int_equal(lseek(t.fd, 0, SEEK_DATA), 65536);
+	assert_int_equal(lseek(t.fd, 65536, SEEK_HOLE), 65536 + 4096);
+	assert_int_equal(lseek(t.fd, 65536 + 4096, SEEK_DATA), -1);
+	target_abort(&t);
+	(void)close(from);
+}
+
+/* By the file system, or not at all; never half of it. */
+static void shared_is_whole_or_not(void **state)
+{
+	struct folder *f = *state;
+	int from = sparse_file(f, 1 << 20);
+	struct target t;
+	struct err e = {0};
+	int ret;
+
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), 0);
+	ret = target_share(&t, from, 1 << 19);
+	assert_true(ret == 0 || ret == -ENOTSUP);
+	assert_int_equal(lseek(t.fd, 0, SEEK_END), ret == 0 ? 1 << 19 : 0);
+	target_abort(&t);
+	(void)close(from);
+}
+
+static void zeros_are_not_copied(void **state)
+{
+	static char zeros[3 * 4096];
+	struct folder *f = *state;
+	int from = sparse_file(f, 1 << 20);
+	struct target t;
+	struct err e = {0};
+	char buf[5] = "";
+
+	/* Around the data, and at the end. */
+	assert_int_equal(pwrite(from, zeros, 8192, 65536 - 8192), 8192);
+	assert_int_equal(pwrite(from, zeros, 4096, 65536 + 4096), 4096);
+	assert_int_equal(pwrite(from, "last", 4, 65536 + 8192), 4);
+	assert_int_equal(pwrite(from, zeros, 8192, (1 << 20) - 8192), 8192);
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), 0);
+	if (target_share(&t, from, 1 << 20) == 0)
+		skip();
+	assert_int_equal(target_copy(&t, from, 1 << 20, false), 0);
+	assert_int_equal(lseek(t.fd, 0, SEEK_END), 1 << 20);
+	assert_int_equal(lseek(t.fd, 0, SEEK_DATA), 65536);
+	assert_int_equal(lseek(t.fd, 65536, SEEK_HOLE), 65536 + 4096);
+	assert_int_equal(lseek(t.fd, 65536 + 4096, SEEK_DATA), 65536 + 8192);
+	assert_int_equal(lseek(t.fd, 65536 + 3 * 4096, SEEK_DATA), -1);
+	assert_int_equal(pread(t.fd, buf, 4, 65536), 4);
+	assert_string_equal(buf, "data");
+	assert_int_equal(pread(t.fd, buf, 4, 65536 + 8192), 4);
+	assert_string_equal(buf, "last");
+	target_abort(&t);
+	(void)close(from);
+}
+
+/* Half of it may be there then: nothing is laid over that. */
+static void failed_share_is_no_reason_to_copy(void **state)
+{
+	struct folder *f = *state;
+	struct target t;
+	struct err e = {0};
+	int from;
+
+	put(f->path, "old");
+	from = open(f->path, O_WRONLY); /* the kernel says EBADF first */
+	assert_true(from >= 0);
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), 0);
+	assert_int_equal(target_copy(&t, from, 3, false), -EBADF);
+	assert_int_equal(lseek(t.fd, 0, SEEK_END), 0);
+	target_abort(&t);
+	(void)close(from);
+}
+
+static void old_file_can_be_read(void **state)
+{
+	struct folder *f = *state;
+	struct target t;
+	struct err e = {0};
+	char buf[4] = "";
+	int fd;
+
+	assert_int_equal(target_open(&t, f->path, 7, "memory", &e), 0);
+	assert_int_equal(target_old(&t), -ENOENT);
+	put(f->path, "old");
+	fd = target_old(&t);
+	assert_true(fd >= 0);
+	assert_int_equal(read(fd, buf, 3), 3);
+	assert_string_equal(buf, "old");
+	(void)close(fd);
+	target_abort(&t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(committed_file_has_its_name),
 		TEST(aborted_file_leaves_the_old_one),
 		TEST(old_inode_is_not_written),
+		TEST(nobody_else_may_read_the_new_one),
 		TEST(link_is_followed_and_stays),
 		TEST(only_regular_files_are_replaced),
 		TEST(no_name_is_an_error),
 		TEST(one_file_cannot_be_both),
 		TEST(half_a_commit_is_a_whole_one),
 		TEST(failed_first_name_leaves_both),
+		TEST(copy_has_its_holes),
+		TEST(shared_is_whole_or_not),
+		TEST(zeros_are_not_copied),
+		TEST(failed_share_is_no_reason_to_copy),
+		TEST(a_folder_is_synced_once),
+		TEST(old_file_can_be_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

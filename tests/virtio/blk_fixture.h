@@ -8,19 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <cmocka.h>
 
-#include "base/clock.h"
-#include "base/err.h"
-#include "base/log.h"
-#include "base/worker.h"
-#include "tests/virtio/driver.h"
+#include "tests/virtio/both_loops.h"
 #include "tests/virtio/vcpu_thread.h"
 #include "virtio/blk.h"
 
@@ -111,35 +102,8 @@ static inline struct virtio_dev *dev(struct fixture *f)
 	return blk_dev(f->blk);
 }
 
-static inline void turn(struct fixture *f)
-{
-	assert_int_equal(loop_turn(f->loop, 10 * NS_PER_MS), 0);
-}
-
-/*
- * Turn the loop until cond holds. What the helper thread or the kernel has a
- * part in takes any number of turns: a test waits for its effect in this way,
- * and counts turns only to show that something does not happen.
- */
-#define until(f, cond)                                          \
-	do {                                                    \
-		uint64_t end_ = clock_now_ns() + 30 * NS_PER_S; \
-                                                                \
-		while (!(cond)) {                               \
-			assert_true(clock_now_ns() < end_);     \
-			turn(f);                                \
-		}                                               \
-	} while (0)
-
-static inline void turns(struct fixture *f, int n)
-{
-	while (n-- > 0)
-		assert_int_equal(loop_turn(f->loop, NS_PER_MS), 0);
-}
-
 static inline int setup(void **state)
 {
-	const struct vm_config cfg = {.kernel_fd = -1, .initrd_fd = -1};
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct err e = {0};
 
@@ -147,13 +111,9 @@ static inline int setup(void **state)
 	f->backend = *(const enum loop_backend *)*state;
 	f->fd = -1;
 	f->swap_ret = 1;
-	log_set_level(LOG_OFF);
 	assert_int_equal(pipe(f->pipe), 0);
 	assert_int_equal(worker_new(&f->worker, &e), 0);
-	assert_int_equal(loop_new(&f->loop, f->backend, f->worker, &e), 0);
-	worker_attach(f->worker, f->loop);
-	assert_int_equal(vm_new(&f->vm, f->loop, &cfg, &e), 0);
-	ram_init(&f->vm->mem, RAM_BYTES);
+	open_machine(&f->loop, &f->vm, f->backend, f->worker, RAM_BYTES);
 	*state = f;
 	return 0;
 }
@@ -231,9 +191,7 @@ static inline int teardown(void **state)
 		stop_blk(f, f->other);
 	worker_free(f->worker);
 	turns(f, 1);
-	ram_exit(&f->vm->mem);
-	vm_free(f->vm);
-	loop_free(f->loop);
+	close_machine(f->loop, f->vm);
 	if (f->fd >= 0)
 		(void)close(f->fd);
 	(void)close(f->pipe[0]);
@@ -308,17 +266,7 @@ static inline bool has_pattern(struct fixture *f, uint64_t gpa, uint64_t at,
 
 static inline uint64_t irqs(struct fixture *f)
 {
-	eventfd_t n;
-
-	return eventfd_read(dev(f)->slot->irq.fd, &n) == 0 ? n : 0;
+	return irqs_of(dev(f));
 }
-
-#define BOTH(fn)                                                  \
-	{#fn " (io_uring)", fn, setup, teardown, &backends[0]},   \
-	{                                                         \
-#fn " (epoll)", fn, setup, teardown, &backends[1] \
-	}
-
-static enum loop_backend backends[] = {LOOP_URING, LOOP_EPOLL};
 
 #endif

@@ -40,6 +40,11 @@ struct got {
 	size_t len;
 };
 
+static const uint8_t arp_request[42] =
+	"\xff\xff\xff\xff\xff\xff\x02\0\0\0\0\x05\x08\x06"
+	"\0\x01\x08\0\x06\x04\0\x01\x02\0\0\0\0\x05\xa9\xfe\x01\x01"
+	"\0\0\0\0\0\0\xa9\xfe\xa9";
+
 static inline uint64_t test_now(void)
 {
 	return now;
@@ -248,5 +253,7 @@ static inline void is_long(const char *buf, size_t n)
 	for (size_t i = 0; i < len; i++)
 		assert_int_equal(b[i], 'x');
 }
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 #endif

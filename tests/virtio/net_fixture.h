@@ -8,18 +8,10 @@
 #define TESTS_VIRTIO_NET_FIXTURE_H
 
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <cmocka.h>
 
-#include "base/clock.h"
-#include "base/err.h"
-#include "base/log.h"
-#include "tests/virtio/driver.h"
+#include "tests/virtio/both_loops.h"
 #include "tests/virtio/fake_mmds.h"
 #include "virtio/net_impl.h"
 #include "virtio/tap.h"
@@ -92,39 +84,14 @@ static inline const struct net_counts *counts(struct fixture *f)
 	return net_counts(f->net);
 }
 
-static inline void turn(struct fixture *f)
-{
-	assert_int_equal(loop_turn(f->loop, 10 * NS_PER_MS), 0);
-}
-
-/* Turn the loop until cond holds. */
-#define until(f, cond)                                          \
-	do {                                                    \
-		uint64_t end_ = clock_now_ns() + 30 * NS_PER_S; \
-                                                                \
-		while (!(cond)) {                               \
-			assert_true(clock_now_ns() < end_);     \
-			turn(f);                                \
-		}                                               \
-	} while (0)
-
-static inline void turns(struct fixture *f, int n)
-{
-	while (n-- > 0)
-		assert_int_equal(loop_turn(f->loop, NS_PER_MS), 0);
-}
-
 static inline int setup(void **state)
 {
-	const struct vm_config cfg = {.kernel_fd = -1, .initrd_fd = -1};
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct gmem_region *r;
-	struct err e = {0};
 	int fds[2];
 
 	assert_non_null(f);
 	f->backend = *(const enum loop_backend *)*state;
-	log_set_level(LOG_OFF);
 	fake_tap = (struct fake_tap){0};
 	assert_int_equal(
 		socketpair(AF_UNIX,
@@ -133,9 +100,7 @@ static inline int setup(void **state)
 		0);
 	f->tap = fds[0];
 	f->peer = fds[1];
-	assert_int_equal(loop_new(&f->loop, f->backend, NULL, &e), 0);
-	assert_int_equal(vm_new(&f->vm, f->loop, &cfg, &e), 0);
-	ram_init(&f->vm->mem, RAM_BYTES);
+	open_machine(&f->loop, &f->vm, f->backend, NULL, RAM_BYTES);
 	f->tx_view = f->vm->mem;
 	r = &f->tx_view.region[0];
 	r->hva += TX_RING;
@@ -224,9 +189,7 @@ static inline int teardown(void **state)
 
 	if (f->net)
 		stop_net(f);
-	ram_exit(&f->vm->mem);
-	vm_free(f->vm);
-	loop_free(f->loop);
+	close_machine(f->loop, f->vm);
 	(void)close(f->tap);
 	if (f->peer >= 0)
 		(void)close(f->peer);
@@ -280,6 +243,12 @@ static inline void post(struct fixture *f, uint16_t i, uint32_t len)
 {
 	desc(&f->rx, i, RX_BUF(i), len, DESC_WRITE, 0);
 	offer(&f->rx, i);
+}
+
+static inline void post_all(struct fixture *f, uint32_t len)
+{
+	for (uint16_t i = 0; i < QUEUE_SIZE; i++)
+		post(f, i, len);
 }
 
 /* Take a received frame out of the buffers; its length, or 0. */
@@ -360,19 +329,10 @@ static inline ssize_t receive(struct fixture *f, uint8_t *buf, size_t size)
 
 static inline uint64_t irqs(struct fixture *f)
 {
-	eventfd_t n;
-
-	return eventfd_read(dev(f)->slot->irq.fd, &n) == 0 ? n : 0;
+	return irqs_of(dev(f));
 }
 
 static const struct net_hdr plain_hdr;
-
-#define BOTH(fn)                                                  \
-	{#fn " (io_uring)", fn, setup, teardown, &backends[0]},   \
-	{                                                         \
-#fn " (epoll)", fn, setup, teardown, &backends[1] \
-	}
-
-static enum loop_backend backends[] = {LOOP_URING, LOOP_EPOLL};
+static const struct net_config nothing;
 
 #endif

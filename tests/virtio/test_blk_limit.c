@@ -67,6 +67,16 @@ static void waits(struct fixture *f)
 	assert_false(used_waits(&f->drv));
 }
 
+/* The second of two reads, at head 3, waits for the limit of operations. */
+static void attach_and_wait(struct fixture *f)
+{
+	attach_limited(f, 0, 1);
+	offer_read(f, 0);
+	is_read(f, 0);
+	offer_read(f, 3);
+	waits(f);
+}
+
 /* ---- who waits, and for how long ---- */
 
 static void requests_wait_and_go_on_in_their_order(void **state)
@@ -98,11 +108,7 @@ static void waiting_is_quiet(void **state)
 	unsigned int quiet = 0;
 	uint64_t start;
 
-	attach_limited(f, 0, 1);
-	offer_read(f, 0);
-	is_read(f, 0);
-	offer_read(f, 3);
-	waits(f);
+	attach_and_wait(f);
 	for (int i = 0; i < 5; i++) {
 		start = clock_now_ns();
 		assert_int_equal(loop_turn(f->loop, 5 * NS_PER_MS), 0);
@@ -226,11 +232,7 @@ static void a_reset_does_not_wait_for_it(void **state)
 {
 	struct fixture *f = *state;
 
-	attach_limited(f, 0, 1);
-	offer_read(f, 0);
-	is_read(f, 0);
-	offer_read(f, 3);
-	waits(f);
+	attach_and_wait(f);
 	reset(f);
 	assert_false(blk_limiter(f->blk)->waiting);
 	assert_false(blk_limiter(f->blk)->timer.armed);
@@ -255,11 +257,7 @@ static void a_pause_does_not_wait_for_it_and_takes_no_time(void **state)
 {
 	struct fixture *f = *state;
 
-	attach_limited(f, 0, 1);
-	offer_read(f, 0);
-	is_read(f, 0);
-	offer_read(f, 3);
-	waits(f);
+	attach_and_wait(f);
 	skip_time(LONG_NS / 4);
 	virtio_pause(dev(f), paused);
 	until(f, get32(&f->drv, 0xf000) == 1);
@@ -309,11 +307,7 @@ static void a_new_file_does_not_wait_for_it(void **state)
 	struct blk_file file = {.fd = sparse_file(64 * KIB), .bytes = 64 * KIB};
 	struct fixture *f = *state;
 
-	attach_limited(f, 0, 1);
-	offer_read(f, 0);
-	is_read(f, 0);
-	offer_read(f, 3);
-	waits(f);
+	attach_and_wait(f);
 	memset(ram(&f->drv, BUFFER_GPA + 3 * 512, 512), 0xa5, 512);
 	f->swap.done = swapped;
 	blk_swap(f->blk, &file, &f->swap);
@@ -330,11 +324,7 @@ static void the_end_does_not_wait_for_it(void **state)
 {
 	struct fixture *f = *state;
 
-	attach_limited(f, 0, 1);
-	offer_read(f, 0);
-	is_read(f, 0);
-	offer_read(f, 3);
-	waits(f);
+	attach_and_wait(f);
 	virtio_stop(dev(f), blk_stopped);
 	until(f, dev(f)->stop_queued);
 	skip_time(LONG_NS);

@@ -2,7 +2,6 @@
 #include "tests/virtio/net_fixture.h"
 
 static struct mmds service;
-static const struct net_config nothing;
 static const struct net_config with_mmds = {.mmds = &service};
 
 static uint64_t offered(struct fixture *f)

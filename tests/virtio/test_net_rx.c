@@ -1,13 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Received frames in buffers of every kind, and a ring that is full. */
 #include "tests/virtio/net_fixture.h"
-
-static const struct net_config nothing;
-
-static void post_all(struct fixture *f, uint32_t len)
-{
-	for (uint16_t i = 0; i < QUEUE_SIZE; i++)
-		post(f, i, len);
-}
 
 /* Offer again what the last frames were in, in the order of the used ring. */
 static void post_again(struct fixture *f, uint16_t from, uint32_t len)
@@ -143,138 +136,6 @@ static void a_large_frame_after_many_small_ones_is_whole(void **state)
 	assert_int_equal(counts(f)->rx_fails, 0);
 }
 
-/* It could wait for ever, and everything behind it. */
-static void a_frame_larger_than_all_buffers_is_dropped(void **state)
-{
-	struct fixture *f = *state;
-
-	attach(f, nothing, F_ALL);
-	for (uint16_t i = 0; i < 4; i++)
-		post(f, i, 512);
-	send_frame(f, 1, 4 * 512 - 12 + 1);
-	send_frame(f, 2, 4 * 512 - 12);
-	(void)expect_frame(f, 2, 4 * 512 - 12);
-	assert_int_equal(counts(f)->rx_fails, 1);
-	assert_int_equal(counts(f)->rx_packets, 1);
-}
-
-/* 256 buffers of 12 bytes: as many segments as we take. */
-static void a_frame_larger_than_a_full_ring_is_dropped(void **state)
-{
-	struct fixture *f = *state;
-
-	attach(f, nothing, F_ALL);
-	post_all(f, 12);
-	send_frame(f, 1, 255 * 12 + 1);
-	send_frame(f, 2, 255 * 12);
-	assert_int_equal(expect_frame(f, 2, 255 * 12), 256);
-	assert_int_equal(counts(f)->rx_fails, 1);
-}
-
-/* What an earlier driver had says nothing about this one. */
-static void a_reset_forgets_how_many_buffers_there_were(void **state)
-{
-	struct fixture *f = *state;
-
-	attach(f, nothing, F_ALL);
-	post_all(f, 512);
-	send_frame(f, 1, 65535);
-	(void)expect_frame(f, 1, 65535);
-	start_driver(f, F_ALL);
-	for (uint16_t i = 0; i < 4; i++)
-		post(f, i, 512);
-	send_frame(f, 2, 3000);
-	send_frame(f, 3, 100);
-	(void)expect_frame(f, 3, 100);
-	assert_int_equal(counts(f)->rx_fails, 1);
-}
-
-/* Indirect chains of many small segments: head i, `n` bytes one by one. */
-static void post_crumbs(struct fixture *f, uint16_t head, uint32_t n)
-{
-	const uint64_t table = 0x40000 + head * 4096u;
-
-	for (uint32_t i = 0; i < n; i++)
-		put_desc(&f->rx, table, i, RX_BUF(head) + i, 1,
-			 (uint16_t)(DESC_WRITE | (i < n - 1 ? DESC_NEXT : 0)),
-			 (uint16_t)(i + 1));
-	desc(&f->rx, head, table, n * 16, DESC_INDIRECT, 0);
-	offer(&f->rx, head);
-}
-
-/* However many wait in the ring: the device does not look for ever. */
-static void a_frame_for_too_many_segments_is_dropped(void **state)
-{
-	struct fixture *f = *state;
-
-	attach(f, nothing, F_ALL);
-	for (uint16_t i = 0; i < 10; i++)
-		post(f, i, 128);
-	send_frame(f, 1, 1268);
-	assert_int_equal(expect_frame(f, 1, 1268), 10);
-	for (uint16_t i = 0; i < 5; i++)
-		post_crumbs(f, i, 200);
-	kick_queue(f, NET_RX);
-	send_frame(f, 2, 900);
-	send_frame(f, 3, 300);
-	assert_int_equal(expect_frame(f, 3, 300), 2);
-	assert_int_equal(counts(f)->rx_fails, 1);
-}
-
-static void frames_that_are_too_long_for_a_buffer_are_dropped(void **state)
-{
-	static const size_t sizes[] = {1515,  1516,  4096,  65535,
-				       65550, 65554, 65555, 70000};
-	struct fixture *f = *state;
-	uint8_t *after;
-
-	attach(f, nothing, F_ALL & ~F_BIT(MRG_RXBUF));
-	post(f, 0, 1514 + 12);
-	post(f, 1, 1514 + 12);
-	after = ram(&f->rx, RX_BUF(0) + 1526, 0x10000);
-	memset(after, 0xaa, 0x10000);
-	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
-		send_frame(f, 9, sizes[i]);
-		until(f, counts(f)->rx_fails == i + 1);
-	}
-	assert_false(used_waits(&f->rx));
-	for (size_t i = 0; i < 0x10000; i++)
-		assert_int_equal(after[i], 0xaa);
-	send_frame(f, 1, 1514);
-	send_frame(f, 2, 14);
-	(void)expect_frame(f, 1, 1514);
-	(void)expect_frame(f, 2, 14);
-}
-
-static void frames_beyond_the_largest_are_dropped(void **state)
-{
-	struct fixture *f = *state;
-
-	attach(f, nothing, F_ALL);
-	for (uint16_t i = 0; i < 64; i++)
-		post(f, i, 0x10000);
-	send_frame(f, 1, NET_FRAME_MAX + 1);
-	send_frame(f, 2, 90000);
-	send_frame(f, 3, NET_FRAME_MAX);
-	assert_int_equal(expect_frame(f, 3, NET_FRAME_MAX), 2);
-	assert_int_equal(counts(f)->rx_fails, 2);
-}
-
-static void frames_shorter_than_their_headers_are_dropped(void **state)
-{
-	static const uint8_t zero[64];
-	struct fixture *f = *state;
-
-	attach(f, nothing, F_ALL);
-	post(f, 0, 1536);
-	for (size_t len = 1; len < 26; len++)
-		assert_int_equal(send(f->peer, zero, len, 0), len);
-	until(f, counts(f)->rx_fails == 25);
-	assert_false(used_waits(&f->rx));
-	send_frame(f, 1, 14);
-	(void)expect_frame(f, 1, 14);
-}
-
 /* ---- the ring is full, and is refilled ---- */
 
 static void reading_goes_on_when_a_full_ring_is_refilled(void **state)
@@ -387,80 +248,6 @@ static void a_turn_moves_no_more_than_its_budget(void **state)
 	}
 }
 
-/* ---- what a driver must not do ---- */
-
-static void refuses(struct fixture *f)
-{
-	kick_queue(f, NET_RX);
-	send_frame(f, 1, 100);
-	until(f, needs_reset(f));
-	turns(f, 3);
-	assert_false(used_waits(&f->rx));
-	/* Nothing more until the driver resets the device. */
-	turns(f, 3);
-	start_driver(f, F_ALL);
-	assert_false(needs_reset(f));
-	post(f, 7, 1536);
-	kick_queue(f, NET_RX);
-	send_frame(f, 2, 50);
-	until(f, used_waits(&f->rx));
-	/* The first may have been read before. */
-	while (used_waits(&f->rx)) {
-		uint8_t buf[2000];
-
-		(void)take_frame(f, buf, NULL);
-	}
-}
-
-static void short_buffers_break_the_queue(void **state)
-{
-	struct fixture *f = *state;
-
-	attach(f, nothing, F_ALL);
-	for (uint32_t len = 0; len < 12; len += len == 1 ? 10 : 1) {
-		desc(&f->rx, 0, RX_BUF(0), len, DESC_WRITE, 0);
-		offer(&f->rx, 0);
-		refuses(f);
-	}
-}
-
-static void readable_buffers_break_the_queue(void **state)
-{
-	struct fixture *f = *state;
-	uint8_t *p;
-
-	attach(f, nothing, F_ALL);
-	p = ram(&f->rx, RX_BUF(0), 2000);
-	memset(p, 0xaa, 2000);
-	desc(&f->rx, 0, RX_BUF(0), 2000, 0, 0);
-	offer(&f->rx, 0);
-	refuses(f);
-	desc(&f->rx, 0, RX_BUF(0), 1000, DESC_NEXT, 1);
-	desc(&f->rx, 1, RX_BUF(1), 1000, DESC_WRITE, 0);
-	offer(&f->rx, 0);
-	refuses(f);
-	desc(&f->rx, 0, RX_BUF(0), 1000, DESC_WRITE | DESC_NEXT, 1);
-	desc(&f->rx, 1, RX_BUF(0) + 1000, 1000, 0, 0);
-	offer(&f->rx, 0);
-	refuses(f);
-	for (int i = 0; i < 2000; i++)
-		assert_int_equal(p[i], 0xaa);
-}
-
-/* The middle buffer of a frame is bad: none of them is given back. */
-static void a_bad_buffer_in_the_middle_of_a_frame_publishes_none(void **state)
-{
-	struct fixture *f = *state;
-
-	attach(f, nothing, F_ALL);
-	post(f, 0, 500);
-	desc(&f->rx, 1, RX_BUF(1), 5, DESC_WRITE, 0);
-	offer(&f->rx, 1);
-	post(f, 2, 500);
-	send_frame(f, 1, 900);
-	refuses(f);
-}
-
 static void the_largest_chains_are_taken(void **state)
 {
 	struct fixture *f = *state;
@@ -492,21 +279,11 @@ int main(void)
 		BOTH(buffers_may_be_cut_anywhere),
 		BOTH(a_frame_waits_for_the_buffers_that_it_lacks),
 		BOTH(a_large_frame_after_many_small_ones_is_whole),
-		BOTH(a_frame_larger_than_all_buffers_is_dropped),
-		BOTH(a_frame_larger_than_a_full_ring_is_dropped),
-		BOTH(a_reset_forgets_how_many_buffers_there_were),
-		BOTH(a_frame_for_too_many_segments_is_dropped),
-		BOTH(frames_that_are_too_long_for_a_buffer_are_dropped),
-		BOTH(frames_beyond_the_largest_are_dropped),
-		BOTH(frames_shorter_than_their_headers_are_dropped),
 		BOTH(reading_goes_on_when_a_full_ring_is_refilled),
 		BOTH(kicks_are_asked_for_when_buffers_lack),
 		BOTH(a_full_ring_costs_no_time),
 		BOTH(one_interrupt_tells_of_many_frames),
 		BOTH(a_turn_moves_no_more_than_its_budget),
-		BOTH(short_buffers_break_the_queue),
-		BOTH(readable_buffers_break_the_queue),
-		BOTH(a_bad_buffer_in_the_middle_of_a_frame_publishes_none),
 		BOTH(the_largest_chains_are_taken),
 	};
 

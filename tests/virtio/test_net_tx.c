@@ -5,8 +5,6 @@
 
 #include "tests/virtio/net_fixture.h"
 
-static const struct net_config nothing;
-
 /* A frame of 1000 bytes with that header must not reach the TAP. */
 static void refused(struct fixture *f, struct net_hdr h)
 {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/archive.h"
+#include "virtio/limiter.h"
 #include "virtio/state.h"
 
 #define STATE_BYTES 256
@@ -143,6 +144,91 @@ static void pending_interrupt_is_raised_again(void **state)
 	assert_true(load(f, &pending));
 	assert_int_equal(virtio_restore(&f->fake.dev, &e), 0);
 	assert_int_equal(irqs(f), 1);
+}
+
+/* Of a device that is what it was, or is it not; the interrupts that says. */
+static uint64_t told_of_space(void **state, const uint8_t *was, size_t len)
+{
+	struct fixture *f = *state;
+	struct saved_state s = save(&f->fake.dev);
+	struct archive a = archive_loader(was, len);
+	struct err e = {0};
+
+	f = another(state);
+	assert_true(load(f, &s));
+	assert_int_equal(virtio_restore(&f->fake.dev, &e), 0);
+	virtio_tell_changes(&f->fake.dev, &a);
+	return irqs(f);
+}
+
+static void driver_is_told_of_a_space_that_is_another(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t space[FAKE_CONFIG + 1] = {0};
+	struct archive a = archive_saver(space, sizeof(space));
+	uint32_t before;
+
+	bring_up(&f->drv, ALL_FEATURES);
+	turns(f);
+	virtio_describe_space(&f->fake.dev, &a);
+	assert_true(archive_ok(&a));
+	assert_int_equal(a.at, FAKE_CONFIG);
+	before = f->fake.dev.config_gen;
+	assert_int_equal(told_of_space(state, space, FAKE_CONFIG), 0);
+	f = *state;
+	assert_int_equal(f->fake.dev.config_gen, before);
+	assert_int_equal(f->fake.dev.int_status, 0);
+	/* Its last byte. */
+	space[FAKE_CONFIG - 1]++;
+	assert_int_equal(told_of_space(state, space, FAKE_CONFIG), 1);
+	f = *state;
+	assert_int_equal(f->fake.dev.config_gen, before + 2);
+	assert_int_equal(f->fake.dev.int_status, VIRTIO_INT_CONFIG);
+	assert_int_equal(f->fake.dev.config[0], 0xc0);
+	/* Of another program's device: longer or shorter. */
+	space[FAKE_CONFIG - 1]--;
+	assert_int_equal(told_of_space(state, space, FAKE_CONFIG - 1), 2);
+	assert_int_equal(told_of_space(state, space, FAKE_CONFIG + 1), 2);
+}
+
+static void who_has_no_driver_is_not_told(void **state)
+{
+	uint8_t space[FAKE_CONFIG] = {0};
+
+	assert_int_equal(told_of_space(state, space, FAKE_CONFIG), 0);
+}
+
+static struct limiter limiters[2];
+
+static struct limiter *limiter_of(struct virtio_dev *d, unsigned int i)
+{
+	(void)d;
+	return i < ARRAY_LEN(limiters) ? &limiters[i] : NULL;
+}
+
+/* Its time, too, goes on when the guest is resumed. */
+static void limiters_stand_still_until_it_is_resumed(void **state)
+{
+	struct virtio_dev_ops with = fake_ops;
+	struct fixture *f = *state;
+	struct saved_state none = save(&f->fake.dev), running;
+	struct err e = {0};
+
+	with.limiter = limiter_of;
+	bring_up(&f->drv, ALL_FEATURES);
+	running = save(&f->fake.dev);
+	for (int i = 0; i < 2; i++) {
+		f = another(state);
+		f->fake.dev.ops = &with;
+		for (size_t j = 0; j < ARRAY_LEN(limiters); j++)
+			limiter_init(&limiters[j], f->loop, NULL);
+		assert_true(load(f, i ? &running : &none));
+		assert_int_equal(virtio_restore(&f->fake.dev, &e), 0);
+		/* Nobody would wake those of a device without a driver. */
+		assert_int_equal(limiters[0].paused, i);
+		assert_int_equal(limiters[1].paused, i);
+		f->fake.dev.ops = &fake_ops;
+	}
 }
 
 static void cut_off_state_is_refused(void **state)
@@ -325,6 +411,9 @@ int main(void)
 		TEST(device_without_a_driver_stays_without),
 		TEST(broken_device_stays_broken_until_it_is_reset),
 		TEST(pending_interrupt_is_raised_again),
+		TEST(driver_is_told_of_a_space_that_is_another),
+		TEST(who_has_no_driver_is_not_told),
+		TEST(limiters_stand_still_until_it_is_resumed),
 		TEST(cut_off_state_is_refused),
 		TEST(each_wrong_field_is_named),
 		TEST(stopped_queue_may_have_any_index),

@@ -156,11 +156,10 @@ static void *echo(void *arg)
 
 static void echo_all(struct fixture *f, uint64_t features)
 {
-	static const struct net_config cfg;
 	struct guest g = {.f = f, .vcpu.vm = f->vm};
 	pthread_t host;
 
-	attach(f, cfg, features);
+	attach(f, nothing, features);
 	g.event_idx = features & VIRTIO_FEATURE(VIRTIO_F_RING_EVENT_IDX);
 	g.rx = f->rx;
 	g.tx = f->tx;

@@ -24,8 +24,7 @@ static void connections_are_limited(void **state)
 	tell(f, &late, VSOCK_REQUEST);
 	packet_for(f, VSOCK_RST, &late);
 	tell(f, &p, VSOCK_RST);
-	until(f, is_closed(fd[3]));
-	(void)close(fd[3]);
+	closed(f, fd[3]);
 	fd[3] = connect_host(f, &late, lfd, 9, 5000);
 	for (int i = 0; i < 4; i++)
 		(void)close(fd[i]);
@@ -377,8 +376,7 @@ static void few_connections_have_more_credit(void **state)
 	}
 	/* It is there again for the next. */
 	tell(f, &p[0], VSOCK_RST);
-	until(f, is_closed(fd[0]));
-	(void)close(fd[0]);
+	closed(f, fd[0]);
 	fd[0] = connect_guest(f, &p[0], 0);
 	assert_in_range(f->hdr.buf_alloc, MIB, 2 * MIB);
 	for (int i = 0; i < 9; i++)
@@ -395,8 +393,7 @@ static void credit_is_exact(void **state)
 	int fd;
 
 	f->credit = MIB;
-	attach(f);
-	fd = connect_guest(f, &p, 1);
+	fd = attach_and_connect(f, &p);
 	while (sent - fwd < MIB) {
 		uint32_t n = (uint32_t)MIN(MIB - (sent - fwd), sizeof(data));
 
@@ -421,8 +418,7 @@ static void a_guest_that_uses_less_credit_is_told_in_time(void **state)
 	int fd;
 
 	f->credit = MIB;
-	attach(f);
-	fd = connect_guest(f, &p, 1);
+	fd = attach_and_connect(f, &p);
 	assert_true(p.buf_alloc / 2 % BUF_ALLOC == 0);
 	for (uint32_t n = 0; n < p.buf_alloc / 2; n += BUF_ALLOC) {
 		tell_data(f, &p, data, BUF_ALLOC);

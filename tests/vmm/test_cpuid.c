@@ -22,7 +22,8 @@ static void put(struct cpuid *c, uint32_t leaf, uint32_t subleaf, uint32_t eax,
 static void put_common(struct cpuid *c)
 {
 	put(c, 1, 0, 0x50657, 0xff000000, 0x80202000 | 1 << 15, 0x0f8bfbff);
-	put(c, 7, 0, 1, 0, 1 << 5, 1 << 29);
+	put(c, 7, 0, 1, 0, 1 << 5 | 1 << 7, 1 << 29 | 1 << 20); /* and CET */
+	put(c, 0xd, 1, 0xf, 0, 0x1900, 0);
 	put(c, 0xb, 0, 7, 7, 7, 99);
 	put(c, 0x80000000, 0, 0x80000008, 0, 0, 0);
 	put(c, 0x80000001, 0, 0, 0, 0, 0);
@@ -194,6 +195,7 @@ static void intel_features(void **state)
 	assert_int_equal(get(&c, 7, 0)->ebx, 1 << 6 | 1 << 13);
 	assert_int_equal(get(&c, 7, 0)->ecx, 0);
 	assert_int_equal(get(&c, 7, 0)->edx, 1 << 29);
+	assert_int_equal(get(&c, 0xd, 1)->ecx, 0x100);
 	assert_int_equal(get(&c, 0xa, 0)->eax, 0);
 	assert_int_equal(get(&c, 0xa, 0)->edx, 0);
 }

@@ -30,14 +30,14 @@ static void put(struct cpuid *c, uint32_t leaf, uint32_t subleaf,
 static int check(uint32_t leaf, uint32_t subleaf, int reg, uint32_t saved_bits,
 		 uint32_t host_bits, struct err *e)
 {
-	struct cpuid saved = {0}, host = {0};
+	struct cpuid saved = {0}, host = {0}, none = {0};
 	uint32_t value[4] = {0};
 
 	value[reg] = saved_bits;
 	put(&saved, leaf, subleaf, value);
 	value[reg] = host_bits;
 	put(&host, leaf, subleaf, value);
-	return cpuid_check_subset(&saved, &host, e);
+	return cpuid_check_subset(&saved, &none, &host, e);
 }
 
 static void subset_is_accepted(void **state)
@@ -76,7 +76,8 @@ static void each_missing_feature_is_named(void **state)
 				       where[i].reg, 0x300, 0x100, &e),
 				 -ENOTSUP);
 		assert_non_null(strstr(e.text, where[i].name));
-		assert_non_null(strstr(e.text, " bits 0x200"));
+		assert_non_null(strstr(e.text, " bits 0x200 (it is 0x300 "
+					       "there, 0x100 here)"));
 	}
 }
 
@@ -94,17 +95,80 @@ static void what_is_no_feature_may_differ(void **state)
 
 static void leaf_that_the_host_lacks_is_without_features(void **state)
 {
-	const uint32_t some[4] = {0, 8, 0, 0}, none[4] = {0};
-	struct cpuid saved = {0}, host = {0};
+	const uint32_t some[4] = {0, 8, 0, 0}, zero[4] = {0};
+	struct cpuid saved = {0}, host = {0}, none = {0};
 	struct err e;
 
 	(void)state;
-	put(&saved, 7, 0, none);
-	assert_int_equal(cpuid_check_subset(&saved, &host, &e), 0);
+	put(&saved, 7, 0, zero);
+	assert_int_equal(cpuid_check_subset(&saved, &none, &host, &e), 0);
 	saved.n = 0;
 	put(&saved, 7, 0, some);
-	assert_int_equal(cpuid_check_subset(&saved, &host, &e), -ENOTSUP);
+	assert_int_equal(cpuid_check_subset(&saved, &none, &host, &e),
+			 -ENOTSUP);
 	assert_non_null(strstr(e.text, "EBX bits 0x8"));
+}
+
+static void put_vendor(struct cpuid *c, const char name[12])
+{
+	uint32_t reg[4] = {0xd};
+
+	memcpy(&reg[1], name, 4);
+	memcpy(&reg[3], name + 4, 4);
+	memcpy(&reg[2], name + 8, 4);
+	put(c, 0, 0, reg);
+}
+
+static void another_vendor_is_refused_with_both(void **state)
+{
+	struct cpuid saved = {0}, host = {0}, none = {0};
+	struct err e = {0};
+
+	(void)state;
+	put_vendor(&saved, "GenuineIntel");
+	put_vendor(&host, "GenuineIntel");
+	assert_int_equal(cpuid_check_subset(&saved, &none, &host, &e), 0);
+	host.n = 0;
+	put_vendor(&host, "AuthenticAMD");
+	assert_int_equal(cpuid_check_subset(&saved, &none, &host, &e),
+			 -ENOTSUP);
+	assert_string_equal(e.text,
+			    "The snapshot's CPU is of vendor 'GenuineIntel', "
+			    "this host's of 'AuthenticAMD'");
+	/* What is no text does not get into the log. */
+	saved.n = 0;
+	put_vendor(&saved, "G\n\x1b\xff"
+			   "ineIntel");
+	assert_int_equal(cpuid_check_subset(&saved, &none, &host, &e),
+			 -ENOTSUP);
+	assert_non_null(strstr(e.text, "'G???ineIntel'"));
+}
+
+/* Wherever the guest runs, it has what a template gave; nothing more. */
+static void what_a_template_forced_is_not_asked_of_a_host(void **state)
+{
+	const uint32_t here[4] = {5, 0x21, 0, 0}, given[4] = {7, 0x2f, 1, 0};
+	struct cpuid made = {0}, own = {0}, forced = {0}, other = {0};
+	struct err e = {0};
+
+	(void)state;
+	put(&own, 7, 0, here);
+	put(&made, 7, 0, given);
+	put(&made, 0x80000007, 0, given);
+	cpuid_find_forced(&forced, &made, &own);
+	assert_int_equal(forced.n, 1);
+	assert_int_equal(forced.entry[0].function, 7);
+	assert_int_equal(forced.entry[0].eax, 0); /* no features */
+	assert_int_equal(forced.entry[0].ebx, 0xe);
+	assert_int_equal(forced.entry[0].ecx, 1);
+	assert_int_equal(cpuid_check_subset(&made, &forced, &own, &e), 0);
+	put(&other, 7, 0, (const uint32_t[4]){0, 0x20, 0, 0});
+	assert_int_equal(cpuid_check_subset(&made, &forced, &other, &e),
+			 -ENOTSUP);
+	assert_non_null(strstr(e.text, "EBX bits 0x1 (it is 0x2f there, 0x20 "
+				       "here)"));
+	cpuid_find_forced(&forced, &own, &own);
+	assert_int_equal(forced.n, 0);
 }
 
 static void table_goes_through_an_archive(void **state)
@@ -157,6 +221,8 @@ int main(void)
 		cmocka_unit_test(each_missing_feature_is_named),
 		cmocka_unit_test(what_is_no_feature_may_differ),
 		cmocka_unit_test(leaf_that_the_host_lacks_is_without_features),
+		cmocka_unit_test(another_vendor_is_refused_with_both),
+		cmocka_unit_test(what_a_template_forced_is_not_asked_of_a_host),
 		cmocka_unit_test(table_goes_through_an_archive),
 		cmocka_unit_test(too_many_entries_are_refused),
 	};

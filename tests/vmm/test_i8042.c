@@ -10,6 +10,7 @@
 #include "base/archive.h"
 #include "base/err.h"
 #include "base/num.h"
+#include "tests/vmm/patched_state.h"
 #include "vmm/vm.h"
 
 enum { DATA = 0, STATUS = 4 };
@@ -225,12 +226,7 @@ static void wrong_number_of_bytes_is_refused(void **state)
 	i8042_describe(&vm->i8042, &a);
 	len = a.at;
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-		uint32_t head = t[i].head, tail = t[i].tail;
-
-		a = archive_saver(buf + len - 8, 8);
-		archive_u32(&a, &head);
-		archive_u32(&a, &tail);
-		a = archive_loader(buf, len);
+		a = patched_state(buf, len, t[i].head, t[i].tail);
 		i8042_describe(&vm->i8042, &a);
 		assert_int_equal(archive_ok(&a), t[i].good);
 	}

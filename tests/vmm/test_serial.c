@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/num.h"
+#include "tests/vmm/patched_state.h"
 #include "vmm/irq.h"
 #include "vmm/serial.h"
 
@@ -331,6 +332,36 @@ static void guest_finds_its_port_as_it_was(void **state)
 	}
 }
 
+/* What has come meanwhile neither gets lost nor stuck behind a full FIFO. */
+static void input_goes_on_after_a_load_with_a_full_fifo(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[128], sent[SERIAL_FIFO_BYTES + 10];
+	struct archive a = archive_saver(buf, sizeof(buf));
+
+	for (size_t i = 0; i < sizeof(sent); i++)
+		sent[i] = (uint8_t)(i + 1);
+	wr(f, IER, 0x01);
+	assert_int_equal(write(f->in[1], sent, SERIAL_FIFO_BYTES),
+			 SERIAL_FIFO_BYTES);
+	turn(f);
+	serial_describe(&f->serial, &a);
+	assert_int_equal(tear_down(state), 0);
+	assert_int_equal(set_up(state), 0);
+	f = *state;
+	assert_int_equal(write(f->in[1], sent + SERIAL_FIFO_BYTES, 10), 10);
+	a = archive_loader(buf, a.at);
+	serial_describe(&f->serial, &a);
+	turn(f);
+	assert_true(irq_seen(f));
+	for (size_t i = 0; i < sizeof(sent); i++) {
+		if (!(rd(f, LSR) & 1))
+			turn(f);
+		assert_int_equal(rd(f, DATA), sent[i]);
+	}
+	assert_int_equal(rd(f, LSR) & 3, 0); /* no more, no overrun */
+}
+
 /* The edge before the snapshot may be lost in KVM. */
 static void pending_interrupt_is_raised_after_a_load(void **state)
 {
@@ -377,12 +408,7 @@ static void wrong_lengths_of_input_are_refused(void **state)
 	serial_describe(&f->serial, &a);
 	len = a.at;
 	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
-		uint32_t head = t[i].head, n = t[i].len;
-
-		a = archive_saver(buf + len - 8, 8);
-		archive_u32(&a, &head);
-		archive_u32(&a, &n);
-		a = archive_loader(buf, len);
+		a = patched_state(buf, len, t[i].head, t[i].len);
 		serial_describe(&f->serial, &a);
 		assert_int_equal(archive_ok(&a), t[i].good);
 		assert_true(f->serial.in_head < SERIAL_FIFO_BYTES);
@@ -407,6 +433,7 @@ int main(void)
 		T(loopback_returns_modem_lines_and_data),
 		T(wide_accesses_are_counted_and_ignored),
 		T(guest_finds_its_port_as_it_was),
+		T(input_goes_on_after_a_load_with_a_full_fifo),
 		T(pending_interrupt_is_raised_after_a_load),
 		T(wrong_lengths_of_input_are_refused),
 	};

@@ -229,13 +229,33 @@ static void msr_of_no_snapshot_is_refused_by_number(void **state)
 
 		f->b = f->a;
 		f->b.msr[f->b.n_msrs - 1].index = indexes[i];
-		assert_int_equal(set(f, &f->b, 0, &e), -EINVAL);
+		assert_int_equal(vcpu_state_check(&f->b, UINT64_MAX, &e),
+				 -EINVAL);
 		(void)snprintf(text, sizeof(text),
 			       "The snapshot sets MSR 0x%x, which no snapshot "
 			       "may",
 			       indexes[i]);
 		assert_string_equal(e.text, text);
 	}
+}
+
+static void state_that_the_host_lacks_is_refused_with_both(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = {0};
+
+	get(f, &f->a, 0);
+	f->a.xcrs.nr_xcrs = 1;
+	f->a.xcrs.xcrs[0].xcr = 0;
+	f->a.xcrs.xcrs[0].value = 7;
+	assert_int_equal(vcpu_state_check(&f->a, 7, &e), 0);
+	assert_int_equal(vcpu_state_check(&f->a, 6, &e), 0); /* x87: always */
+	assert_int_equal(vcpu_state_check(&f->a, 3, &e), -ENOTSUP);
+	assert_string_equal(e.text, "XCR0 of the snapshot is 0x7, this host "
+				    "can have 0x3");
+	/* A count that KVM will refuse is not followed. */
+	f->a.xcrs.nr_xcrs = UINT32_MAX;
+	assert_int_equal(vcpu_state_check(&f->a, 7, &e), 0);
 }
 
 /* A rate within 250 ppm is the same; another one needs scaling. */
@@ -341,6 +361,7 @@ int main(void)
 		TEST(cut_off_state_is_refused),
 		TEST(counts_beyond_the_tables_are_refused),
 		TEST(msr_of_no_snapshot_is_refused_by_number),
+		TEST(state_that_the_host_lacks_is_refused_with_both),
 		TEST(tsc_rate_of_another_host_is_refused_with_both),
 		TEST(rate_of_zero_is_refused_though_the_host_scales),
 		TEST(register_that_kvm_refuses_is_named),

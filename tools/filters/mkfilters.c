@@ -20,9 +20,9 @@
 #include "tools/syscalls/table.h"
 
 static const char *const role_names[FILTER_ROLES] = {"start", "main", "helper",
-						     "vcpu"};
+						     "vcpu", "pager"};
 
-/* What Firecracker's filter files call them. */
+/* What filter files call them, as Firecracker does; NULL: not in them. */
 static const char *const categories[FILTER_ROLES] = {NULL, "vmm", "api",
 						     "vcpu"};
 
@@ -198,7 +198,7 @@ static int print_texts(const char *dir, const struct table *t)
 	for (int r = 0; r < FILTER_ROLES; r++)
 		ret |= print_file(dir, r);
 	(void)printf("\tNULL,\n};\n\nconst char *const seccomp_json[] = {\n");
-	for (int r = FILTER_MAIN; r < FILTER_ROLES; r++) {
+	for (int r = FILTER_MAIN; r <= FILTER_VCPU; r++) {
 		struct maker m = {.first = true, .emit = print_rule};
 
 		(void)printf("\t\"");

@@ -16,9 +16,9 @@
  * DIR/start.tbl holds for every thread from the first close_range(), which is
  * where main() begins and the C library's own start ends, until a guest is
  * entered; then main.tbl for the main thread, helper.tbl for "fc_api", vcpu.tbl
- * for "fc_vcpu N" from its own first KVM_RUN on, and start.tbl for threads that
- * have not come so far, which may also do what they may later. Calls of threads
- * with other names are outside.
+ * for "fc_vcpu N" from its own first KVM_RUN on, pager.tbl for "fc_pager", and
+ * start.tbl for threads that have not come so far, which may also do what they
+ * may later. Calls of threads with other names are outside.
  *
  * A seccomp filter hands each call to us by ptrace before it is made. Signals
  * pass as they come; SIGTERM, SIGINT, SIGHUP and SIGQUIT sent to us are handed
@@ -53,10 +53,10 @@
 #define MAX_THREADS 64
 #define MAX_FOUND   256
 
-enum role { START, MAIN, HELPER, VCPU, OTHER, N_ROLES };
+enum role { START, MAIN, HELPER, VCPU, PAGER, OTHER, N_ROLES };
 
-static const char *const role_names[N_ROLES] = {"start", "main", "helper",
-						"vcpu", "other"};
+static const char *const role_names[N_ROLES] = {"start", "main",  "helper",
+						"vcpu",	 "pager", "other"};
 
 struct thread {
 	pid_t tid;
@@ -138,6 +138,8 @@ static void learn_role(const struct watch *w, struct thread *t)
 			t->role = VCPU;
 		else if (!strcmp(name, "fc_api\n"))
 			t->role = HELPER;
+		else if (!strcmp(name, "fc_pager\n"))
+			t->role = PAGER;
 		t->known = t->role != OTHER;
 	}
 	(void)fclose(f);
@@ -436,7 +438,7 @@ int main(int argc, char **argv)
 		return 2;
 	if (limits)
 		return table_within_limits(&w.table[MAIN], &w.table[HELPER],
-					   &w.table[VCPU])
+					   &w.table[VCPU], &w.table[PAGER])
 			       ? 0
 			       : 1;
 	if (!start(&w, argv + optind))

@@ -6,8 +6,10 @@
 #include <linux/futex.h>
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
+#include <linux/fs.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +43,7 @@ static const struct {
 	C(FD_PROBE),
 	C(FD_VM),
 	C(FD_VSOCK),
+	C(FD_BASE),
 	C(FD_TAP0),
 	C(FD_TAP_END),
 	C(FD_VCPU0),
@@ -114,8 +117,14 @@ static const struct {
 	C(TIOCGWINSZ),
 	C(TUNSETIFF),
 	C(TUNSETOFFLOAD),
+	C(FICLONE),
 	C(TUNSETVNETHDRSZ),
 	C(TUNSETVNETLE),
+	C(UFFDIO_API),
+	C(UFFDIO_REGISTER),
+	C(UFFDIO_UNREGISTER),
+	C(UFFDIO_WRITEPROTECT),
+	C(USERFAULTFD_IOC_NEW),
 	/* futex */
 	C(FUTEX_WAIT),
 	C(FUTEX_WAIT_BITSET),

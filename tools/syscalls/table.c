@@ -233,14 +233,16 @@ static size_t count_kvm(const struct table *t)
 }
 
 bool table_within_limits(const struct table *main_thread,
-			 const struct table *helper, const struct table *vcpu)
+			 const struct table *helper, const struct table *vcpu,
+			 const struct table *pager)
 {
-	int set[3 * TABLE_ROWS];
+	int set[4 * TABLE_ROWS];
 	size_t vcpu_calls = add_calls(set, 0, vcpu);
 	size_t kvm = count_kvm(vcpu);
 	size_t all = add_calls(set, vcpu_calls, main_thread);
 
 	all = add_calls(set, all, helper);
+	all = add_calls(set, all, pager);
 	(void)printf("vcpu: %zu of 8 calls, %zu of 4 KVM commands; "
 		     "all threads: %zu of 30 calls\n",
 		     vcpu_calls, kvm, all);

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TABLE_ROWS	   192
+#define TABLE_ROWS	   256
 #define TABLE_RULES	   3
 #define TABLE_REASON_BYTES 64
 
@@ -57,7 +57,8 @@ struct row *table_find(struct table *t, int nr, const uint64_t args[6]);
  * besides those that name paths. Says on stdout how many they are.
  */
 bool table_within_limits(const struct table *main_thread,
-			 const struct table *helper, const struct table *vcpu);
+			 const struct table *helper, const struct table *vcpu,
+			 const struct table *pager);
 
 /* "name 1=KVM_RUN", as it would stand in a table. */
 void table_describe(char *buf, size_t size, int nr, const uint64_t args[6]);

@@ -177,7 +177,7 @@ void mmds_net_pause(struct mmds_net *n)
 void mmds_net_resume(struct mmds_net *n)
 {
 	if (n->paused)
-		n->tcp.held_ns = n->mmds->now();
+		n->tcp.wanted_ns = n->mmds->now();
 	n->paused = false;
 	update(n);
 }

@@ -194,6 +194,15 @@ static void take_data(struct tcp *t, struct tcp_conn *c,
 	}
 }
 
+/* When the long buffer is taken away; 0: nobody else wants it. */
+static uint64_t hold_until(const struct tcp *t)
+{
+	for (int i = 0; t->holder && i < TCP_CONNS; i++)
+		if (t->conn[i].state == TCP_OPEN && t->conn[i].waiting)
+			return t->wanted_ns + HOLD_NS;
+	return 0;
+}
+
 /* Answer the next request, if it is there and its reply has a place. */
 static void serve(struct tcp *t, struct tcp_conn *c)
 {
@@ -201,7 +210,8 @@ static void serve(struct tcp *t, struct tcp_conn *c)
 	size_t whole, len;
 	bool last;
 
-	if (c->state != TCP_OPEN || c->reply || c->fin)
+	if (c->state != TCP_OPEN || c->reply || c->fin ||
+	    (c->waiting && t->holder))
 		return;
 	whole = mmds_http_whole(c->rx, c->rx_len);
 	if (whole == 0 && c->rx_len == sizeof(c->rx)) {
@@ -215,12 +225,16 @@ static void serve(struct tcp *t, struct tcp_conn *c)
 	}
 	len = mmds_http_reply(t->mmds, c->rx, whole, c->brief, sizeof(c->brief),
 			      &last);
-	c->waiting = len > sizeof(c->brief) && t->holder;
-	if (c->waiting)
+	if (len > sizeof(c->brief) && t->holder) {
+		if (!hold_until(t))
+			t->wanted_ns = t->mmds->now();
+		c->waiting = true;
 		return;
+	}
+	c->waiting = false;
 	if (len > sizeof(c->brief)) {
 		t->holder = c;
-		t->held_ns = t->mmds->now();
+		t->wanted_ns = t->mmds->now();
 		reply = t->buf;
 		len = mmds_http_reply(t->mmds, c->rx, whole, t->buf, t->cap,
 				      &last);
@@ -400,15 +414,6 @@ bool tcp_ready(const struct tcp *t)
 }
 
 /* ---- time ---- */
-
-/* When the long buffer is taken away; 0: nobody else wants it. */
-static uint64_t hold_until(const struct tcp *t)
-{
-	for (int i = 0; t->holder && i < TCP_CONNS; i++)
-		if (t->conn[i].state == TCP_OPEN && t->conn[i].waiting)
-			return t->held_ns + HOLD_NS;
-	return 0;
-}
 
 uint64_t tcp_deadline(const struct tcp *t)
 {

@@ -7,11 +7,11 @@
  * frames, checksums or timers. Connections are few and fixed, receive in order
  * only, and serve one request after another. Memory is fixed too: a short reply
  * lies in its connection; a long one in the one long buffer, which connections
- * get in turn. One that does not take its reply for 2 seconds while others wait
- * for the buffer is reset, so nobody can keep it. With all connections in use a
- * SYN takes the place of the one that has been silent for longest, if that is 5
- * seconds (1 if it was never established); else it is dropped as by a full
- * backlog, and the guest repeats it.
+ * get in turn. One that has not taken its reply after others have waited for
+ * the buffer for 2 seconds is reset, so nobody can keep it. With all
+ * connections in use a SYN takes the place of the one that has been silent for
+ * longest, if that is 5 seconds (1 if it was never established); else it is
+ * dropped as by a full backlog, and the guest repeats it.
  *
  * Threads: the loop thread.
  */
@@ -80,9 +80,9 @@ struct tcp {
 	struct mmds *mmds;
 	char *buf; /* long; the owner's */
 	size_t cap;
-	struct tcp_conn *holder; /* of buf, since held_ns; NULL: free */
-	uint64_t held_ns;
-	unsigned int turn; /* the connection to look at first */
+	struct tcp_conn *holder; /* of buf; NULL: free */
+	uint64_t wanted_ns;	 /* since when another waits for it */
+	unsigned int turn;	 /* the connection to look at first */
 	unsigned int n_resets;
 	struct tcp_segment reset[TCP_RESETS];
 	struct tcp_conn conn[TCP_CONNS];

@@ -172,6 +172,24 @@ static int put(struct tables *t, void *table, size_t len, uint64_t *gpa,
 	return 0;
 }
 
+static void add_string(struct aml *a, const char *name, const char *value)
+{
+	aml_name(a, name);
+	aml_string(a, value);
+}
+
+static void add_integer(struct aml *a, const char *name, uint64_t value)
+{
+	aml_name(a, name);
+	aml_integer(a, value);
+}
+
+static size_t begin_crs(struct aml *a)
+{
+	aml_name(a, "_CRS");
+	return aml_begin_resources(a);
+}
+
 static void add_virtio(struct aml *a, unsigned int index,
 		       const struct boot_dev *d)
 {
@@ -180,12 +198,9 @@ static void add_virtio(struct aml *a, unsigned int index,
 
 	(void)snprintf(name, sizeof(name), "V%03u", index % 1000);
 	dev = aml_begin_device(a, name);
-	aml_name(a, "_HID");
-	aml_string(a, "LNRO0005");
-	aml_name(a, "_UID");
-	aml_integer(a, index);
-	aml_name(a, "_CRS");
-	res = aml_begin_resources(a);
+	add_string(a, "_HID", "LNRO0005");
+	add_integer(a, "_UID", index);
+	res = begin_crs(a);
 	aml_memory32(a, (uint32_t)d->gpa, MMIO_WINDOW_BYTES);
 	aml_interrupt(a, d->gsi);
 	aml_end_resources(a, res);
@@ -197,12 +212,9 @@ static void add_com1(struct aml *a)
 	size_t dev = aml_begin_device(a, "COM1");
 	size_t res;
 
-	aml_name(a, "_HID");
-	aml_string(a, "PNP0501");
-	aml_name(a, "_UID");
-	aml_integer(a, 0);
-	aml_name(a, "_CRS");
-	res = aml_begin_resources(a);
+	add_string(a, "_HID", "PNP0501");
+	add_integer(a, "_UID", 0);
+	res = begin_crs(a);
 	aml_io(a, PIO_COM1, PIO_COM1_LEN);
 	aml_interrupt(a, GSI_COM1);
 	aml_end_resources(a, res);
@@ -214,10 +226,8 @@ static void add_i8042(struct aml *a)
 	size_t dev = aml_begin_device(a, "PS2_");
 	size_t res;
 
-	aml_name(a, "_HID");
-	aml_string(a, "PNP0303");
-	aml_name(a, "_CRS");
-	res = aml_begin_resources(a);
+	add_string(a, "_HID", "PNP0303");
+	res = begin_crs(a);
 	aml_io(a, PIO_I8042, 1);
 	aml_io(a, PIO_I8042 + PIO_I8042_LEN - 1, 1);
 	aml_interrupt(a, GSI_I8042);
@@ -231,12 +241,9 @@ static void add_vmgenid(struct aml *a)
 	size_t dev = aml_begin_device(a, "VGEN");
 	size_t addr;
 
-	aml_name(a, "_HID");
-	aml_string(a, "VMGENCTR");
-	aml_name(a, "_CID");
-	aml_string(a, "VM_Gen_Counter");
-	aml_name(a, "_DDN");
-	aml_string(a, "VM_Gen_Counter");
+	add_string(a, "_HID", "VMGENCTR");
+	add_string(a, "_CID", "VM_Gen_Counter");
+	add_string(a, "_DDN", "VM_Gen_Counter");
 	aml_name(a, "ADDR");
 	addr = aml_begin_package(a, 2);
 	aml_integer(a, GPA_VMGENID);
@@ -250,14 +257,10 @@ static void add_vmclock(struct aml *a)
 	size_t dev = aml_begin_device(a, "VCLK");
 	size_t res;
 
-	aml_name(a, "_HID");
-	aml_string(a, "AMZNC10C");
-	aml_name(a, "_CID");
-	aml_string(a, "VMCLOCK");
-	aml_name(a, "_DDN");
-	aml_string(a, "VMCLOCK");
-	aml_name(a, "_CRS");
-	res = aml_begin_resources(a);
+	add_string(a, "_HID", "AMZNC10C");
+	add_string(a, "_CID", "VMCLOCK");
+	add_string(a, "_DDN", "VMCLOCK");
+	res = begin_crs(a);
 	aml_memory32(a, GPA_VMCLOCK, 0x1000);
 	aml_end_resources(a, res);
 	aml_end(a, dev);
@@ -269,10 +272,8 @@ static void add_events(struct aml *a)
 	size_t dev = aml_begin_device(a, "GED_");
 	size_t part;
 
-	aml_name(a, "_HID");
-	aml_string(a, "ACPI0013");
-	aml_name(a, "_CRS");
-	part = aml_begin_resources(a);
+	add_string(a, "_HID", "ACPI0013");
+	part = begin_crs(a);
 	aml_interrupt(a, GSI_VMGENID);
 	aml_interrupt(a, GSI_VMCLOCK);
 	aml_end_resources(a, part);

@@ -94,8 +94,8 @@ static int load_payload(const struct setup_header *h, const struct gmem *m,
 	ret = place(h, m, bytes, k, e);
 	if (ret < 0)
 		return ret;
-	n = image_read(fd, gmem_ptr(m, k->entry_gpa - ENTRY_OFFSET, bytes),
-		       bytes, (sects + 1) * SECTOR_BYTES);
+	n = image_load(fd, m, k->entry_gpa - ENTRY_OFFSET, bytes,
+		       (sects + 1) * SECTOR_BYTES);
 	/* syssize is rounded up to 16 bytes, the file need not be. */
 	if (n < 0 || (uint64_t)n + 15 < bytes)
 		return refuse(e, "Unable to read bzImage compressed image");

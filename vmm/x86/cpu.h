@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <linux/kvm.h>
 
+struct archive;
 struct err;
 struct gmem;
 struct kernel;
@@ -109,6 +110,22 @@ int cpu_check_caps(int kvm_fd, const struct cpu_config *c, struct err *e);
 
 /* The part of it that asks for AMX; decides what KVM's table says of it. */
 void cpu_allow_amx(void);
+
+/* KVM capabilities (KVM_CAP_x) that a guest depends on. */
+#define KVM_CAPS_MAX 64
+
+struct kvm_caps {
+	uint32_t n;
+	uint32_t cap[KVM_CAPS_MAX];
+};
+
+/* Those that cpu_check_caps() looks for, as far as there is room. */
+void kvm_caps_of(struct kvm_caps *k, const struct cpu_config *c);
+void kvm_caps_add(struct kvm_caps *k, uint32_t cap); /* once */
+void kvm_caps_describe(struct kvm_caps *k, struct archive *a);
+
+/* Refuses, by name, the first that this host lacks. */
+int kvm_caps_check(const struct kvm_caps *k, int kvm_fd, struct err *e);
 
 /*
  * From KVM's CPUID: apply the template, normalise it. Errors are complete texts

@@ -124,6 +124,23 @@ static void normalise_features(struct cpuid *c, const struct cpu_config *cfg)
 	set_field(&x->edx, 28, 28, cfg->n_vcpus > 1);
 }
 
+/*
+ * Control-flow enforcement (hosts since Linux 6.18): snapshots do not hold its
+ * registers.
+ */
+static void hide_cet(struct cpuid *c)
+{
+	struct kvm_cpuid_entry2 *x = cpuid_find(c, 7, 0);
+
+	if (x) {
+		set_field(&x->ecx, 7, 7, 0);   /* SHSTK */
+		set_field(&x->edx, 20, 20, 0); /* IBT */
+	}
+	x = cpuid_find(c, 0xd, 1);
+	if (x)
+		set_field(&x->ecx, 11, 12, 0); /* its parts of XSS */
+}
+
 /* KVM leaves the topology to us, and since Linux 6.2 the subleaf too. */
 static void normalise_topology(struct cpuid *c, uint32_t leaf,
 			       const struct cpu_config *cfg)
@@ -282,6 +299,7 @@ void cpuid_normalise(struct cpuid *c, const struct cpu_config *cfg,
 	enum vendor vendor = vendor_of(c);
 
 	normalise_features(c, cfg);
+	hide_cet(c);
 	normalise_topology(c, 0xb, cfg);
 	if (vendor == VENDOR_INTEL)
 		normalise_intel(c, cfg, brand);

@@ -236,8 +236,7 @@ static int load_segments(const struct elf *f, struct kernel *k, struct err *e)
 		k->end_gpa = MAX(k->end_gpa, p->p_paddr + p->p_memsz);
 		if (p->p_filesz == 0)
 			continue;
-		if (image_read(f->fd, gmem_ptr(f->mem, p->p_paddr, p->p_filesz),
-			       p->p_filesz,
+		if (image_load(f->fd, f->mem, p->p_paddr, p->p_filesz,
 			       p->p_offset) != (ssize_t)p->p_filesz)
 			return refuse(e, "Unable to read kernel image");
 	}

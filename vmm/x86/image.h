@@ -28,4 +28,8 @@ int bzimage_load(struct kernel *k, const struct gmem *m, int fd, struct err *e);
  */
 ssize_t image_read(int fd, void *buf, size_t len, uint64_t offset);
 
+/* The same into RAM, of which [gpa, gpa + len) was checked. */
+ssize_t image_load(int fd, const struct gmem *m, uint64_t gpa, size_t len,
+		   uint64_t offset);
+
 #endif

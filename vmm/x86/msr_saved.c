@@ -65,10 +65,13 @@ bool msr_saved(uint32_t index)
 	return find(index) != NULL;
 }
 
-static void add(struct state_host *h, uint32_t index)
+static int add(struct state_host *h, uint32_t index, struct err *e)
 {
-	if (h->n_msrs < STATE_MAX_MSRS)
-		h->msr[h->n_msrs++] = index;
+	if (h->n_msrs == STATE_MAX_MSRS)
+		return err_set(e, -ENOTSUP, "MSR 0x%x: at most %d are saved",
+			       index, STATE_MAX_MSRS);
+	h->msr[h->n_msrs++] = index;
+	return 0;
 }
 
 static int read_list(struct state_host *h, int kvm_fd, struct err *e)
@@ -77,19 +80,20 @@ static int read_list(struct state_host *h, int kvm_fd, struct err *e)
 		uint32_t n;
 		uint32_t index[HOST_MAX_MSRS];
 	} list = {.n = HOST_MAX_MSRS};
+	int ret = 0;
 
 	if (ioctl(kvm_fd, KVM_GET_MSR_INDEX_LIST, &list) < 0)
 		return err_sys(e, "KVM_GET_MSR_INDEX_LIST");
-	for (uint32_t i = 0; i < list.n; i++) {
+	for (uint32_t i = 0; ret == 0 && i < list.n; i++) {
 		const struct range *r = find(list.index[i]);
 
 		if (!r)
 			log_debug("MSR 0x%x of this host is not saved",
 				  list.index[i]);
 		else if (!r->unlisted)
-			add(h, list.index[i]);
+			ret = add(h, list.index[i], e);
 	}
-	return 0;
+	return ret;
 }
 
 int state_host_read(struct state_host *h, int kvm_fd, struct err *e)
@@ -109,8 +113,8 @@ int state_host_read(struct state_host *h, int kvm_fd, struct err *e)
 	ret = read_list(h, kvm_fd, e);
 	for (size_t i = 0; ret == 0 && i < ARRAY_LEN(saved); i++) {
 		for (uint32_t m = saved[i].first;
-		     saved[i].unlisted && m <= saved[i].last; m++)
-			add(h, m);
+		     ret == 0 && saved[i].unlisted && m <= saved[i].last; m++)
+			ret = add(h, m, e);
 	}
 	return ret;
 }

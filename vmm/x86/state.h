@@ -2,14 +2,15 @@
 /*
  * state.h: the registers of a machine, out of KVM and back into it.
  *
- * get() and set() talk to KVM, describe() to an archive; what was loaded is
- * checked by set(), whose errors name the register. The vCPUs are parked.
- * Helper thread.
+ * get() and set() talk to KVM, describe() to an archive, which bounds counts;
+ * check() looks at what was loaded before anything is set, and what KVM refuses
+ * is named by set(). The vCPUs are parked. Helper thread.
  */
 #ifndef VMM_X86_STATE_H
 #define VMM_X86_STATE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <linux/kvm.h>
 
@@ -33,8 +34,11 @@ struct vcpu_state {
 	uint32_t n_msrs;
 	struct kvm_msr_entry msr[STATE_MAX_MSRS];
 	uint32_t xsave_bytes;
-	_Alignas(64) uint8_t xsave[STATE_XSAVE_BYTES];
+	uint8_t xsave[STATE_XSAVE_BYTES];
 };
+
+_Static_assert(_Alignof(struct vcpu_state) <= _Alignof(max_align_t),
+	       "calloc() aligns it");
 
 /* What this host can save: MSRs of those that a snapshot holds. */
 struct state_host {
@@ -52,6 +56,11 @@ int vcpu_state_get(struct vcpu_state *s, int vcpu_fd,
 		   const struct state_host *h, struct err *e);
 /* Whether the host can run a TSC at another rate than its own. */
 bool tsc_scales(int kvm_fd);
+
+/* What was loaded: only MSRs that a snapshot may hold, no XCR0 but the host's
+ */
+int vcpu_state_check(const struct vcpu_state *s, uint64_t host_xcr0,
+		     struct err *e);
 int vcpu_state_set(const struct vcpu_state *s, int vcpu_fd, bool tsc_scales,
 		   struct err *e);
 void vcpu_state_describe(struct vcpu_state *s, struct archive *a);
@@ -78,10 +87,19 @@ void chip_state_describe(struct chip_state *s, struct archive *a);
 void cpuid_describe(struct cpuid *c, struct archive *a);
 
 /*
- * Whether this host can show a guest the CPU that it has seen: each feature of
- * the saved table must be in that which cpuid_build() makes here. The error
- * names leaf, register and bits.
+ * The features in `made` that the host's own table lacks: a template has put
+ * them there, wherever the guest runs. Both are by cpuid_build(), the host's
+ * without the template.
  */
-int cpuid_check_subset(struct cpuid *saved, struct cpuid *host, struct err *e);
+void cpuid_find_forced(struct cpuid *forced, struct cpuid *made,
+		       struct cpuid *host);
+
+/*
+ * Whether this host can show a guest the CPU that it has seen: one of the same
+ * vendor, and each feature of the saved table, but those that are forced, in
+ * that which cpuid_build() makes here. The error names leaf, register and bits.
+ */
+int cpuid_check_subset(struct cpuid *saved, struct cpuid *forced,
+		       struct cpuid *host, struct err *e);
 
 #endif

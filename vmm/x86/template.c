@@ -88,6 +88,21 @@ int cpu_check_caps(int kvm_fd, const struct cpu_config *c, struct err *e)
 	return 0;
 }
 
+void kvm_caps_of(struct kvm_caps *k, const struct cpu_config *c)
+{
+	const struct cpu_template *t = c->custom;
+
+	*k = (struct kvm_caps){0};
+	for (size_t i = 0; i < ARRAY_LEN(required_caps); i++) {
+		if (!removed(t, required_caps[i]))
+			kvm_caps_add(k, required_caps[i]);
+	}
+	for (unsigned int i = 0; t && i < t->n_cap; i++) {
+		if (!t->cap[i].remove)
+			kvm_caps_add(k, t->cap[i].cap);
+	}
+}
+
 /*
  * Static templates are deprecated in Firecracker and fit a few CPU models of
  * 2013 to 2021; here every CPU is one that they do not fit.

@@ -2,6 +2,7 @@
 #include "vmm/x86/state.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -11,6 +12,7 @@
 #include "base/num.h"
 
 #define MSR_TSC_DEADLINE 0x6e0
+#define XCR0_X87	 1 /* always there */
 
 /* Equal rates, as far as two measurements of one crystal agree. */
 #define TSC_TOLERANCE_PPM 250
@@ -90,10 +92,14 @@ int vcpu_state_get(struct vcpu_state *s, int fd, const struct state_host *h,
 		ret = GET(KVM_GET_XSAVE2, xsave);
 	if (ret == 0)
 		ret = GET(KVM_GET_DEBUGREGS, debugregs);
-	if (ret == 0)
-		ret = GET(KVM_GET_LAPIC, lapic);
+	/*
+	 * A timer that ends between the two is then in both and fires twice; in
+	 * the other order it would be in neither.
+	 */
 	if (ret == 0)
 		ret = get_msrs(s, fd, h, e);
+	if (ret == 0)
+		ret = GET(KVM_GET_LAPIC, lapic);
 	if (ret == 0)
 		ret = GET(KVM_GET_VCPU_EVENTS, events);
 	if (ret < 0)
@@ -108,7 +114,7 @@ int vcpu_state_get(struct vcpu_state *s, int fd, const struct state_host *h,
 
 /* ---- restoring ---- */
 
-static int check(const struct vcpu_state *s, struct err *e)
+static int check_msrs(const struct vcpu_state *s, struct err *e)
 {
 	for (uint32_t i = 0; i < s->n_msrs; i++) {
 		if (!msr_saved(s->msr[i].index))
@@ -118,6 +124,24 @@ static int check(const struct vcpu_state *s, struct err *e)
 				       s->msr[i].index);
 	}
 	return 0;
+}
+
+int vcpu_state_check(const struct vcpu_state *s, uint64_t host_xcr0,
+		     struct err *e)
+{
+	const struct kvm_xcrs *x = &s->xcrs;
+
+	for (uint32_t i = 0; i < x->nr_xcrs && i < KVM_MAX_XCRS; i++) {
+		uint64_t has = host_xcr0 | XCR0_X87;
+
+		if (x->xcrs[i].xcr == 0 && (x->xcrs[i].value & ~has) != 0)
+			return err_set(e, -ENOTSUP,
+				       "XCR0 of the snapshot is 0x%llx, this "
+				       "host can have 0x%" PRIx64,
+				       (unsigned long long)x->xcrs[i].value,
+				       has);
+	}
+	return check_msrs(s, e);
 }
 
 bool tsc_scales(int kvm_fd)
@@ -178,10 +202,8 @@ static int set_msrs(const struct vcpu_state *s, int fd, bool deadline,
 int vcpu_state_set(const struct vcpu_state *s, int fd, bool scales,
 		   struct err *e)
 {
-	int ret = check(s, e);
+	int ret = set_tsc_khz(s, fd, scales, e);
 
-	if (ret == 0)
-		ret = set_tsc_khz(s, fd, scales, e);
 	if (ret == 0)
 		ret = SET(KVM_SET_SREGS2, sregs);
 	if (ret == 0)
