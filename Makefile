@@ -178,6 +178,7 @@ bench:
 	$(again) all $(NANO) $(PERF)
 	@perf/bench.py --build $(B)
 	@perf/bench_snapshot.py --build $(B) $(if $(wildcard $(B)/guest/vmlinux),--linux)
+	@perf/bench_live.py --build $(B)
 
 fuzz:
 	$(call need,@fuzz)

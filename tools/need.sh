@@ -14,7 +14,7 @@ group() {
 		libcap-ng-dev libseccomp-dev dpkg-dev ;;
 	@test) echo gcc make libc6-dev liburing-dev libcjson-dev libsodium-dev \
 		libcmocka-dev libseccomp-dev libcap-ng-dev iproute2 python3 binutils curl e2fsprogs \
-		mount util-linux ;;
+		mount util-linux strace xfsprogs btrfs-progs ;;
 	@check) echo gcc libc6-dev git clang-tidy clang-format cppcheck \
 		liburing-dev libseccomp-dev libcjson-dev libcmocka-dev \
 		libsodium-dev libcap-ng-dev ;;

@@ -8,142 +8,21 @@ See monitor.py for the environment; $NO_URING is the launcher
 (build/tests/no_uring) for the test of the loop on epoll, $MAYFLYCTL the program
 (beside the monitor) that checks digests.
 """
-import contextlib
 import os
-import re
-import shutil
-import socket
-import struct
-import subprocess
 import sys
-import threading
-import time
 
-import jailed
 import monitor
+import nano_live_meanwhile
 import pager_env
-from monitor import (SOAK, Failed, Skip, check, check_equal, drive,
-                     read_metrics, wait_for)
+from live_env import (MIB, PAGE, WRITTEN, all_there, check_digests, goes_on,
+                      live, names, regular, tmpfs, told, writer, writes)
+from monitor import (SOAK, Skip, check, check_equal, drive, read_metrics,
+                     wait_for)
 from nano_backing import huge_pages
 from nano_diff import file_system, used
-from nano_drive import check_pattern
 from nano_snapshot import Files, figures, pause, resume, write
-from nano_stuck import frozen, tool
-from nano_sweep import traced
-from netns import PERIOD, pattern
-from vsock_host import check_pattern as check_stream
-from vsock_host import connect
 
-CTL = os.environ.get("MAYFLYCTL", os.path.join(
-    os.path.dirname(jailed.split(monitor.MAYFLY)[1]), "mayflyctl"))
-MIB, PAGE = 1 << 20, 4096
-STRIDE = 7919 # see guest/nano/dirty.c
-PORT = 52
 REPEATED = 1000 if SOAK else 20
-WRITTEN = r"^nano: dirty written=(\d+)"
-LINE = (r"Live snapshot: the microVM was paused for (\d+) us; by (write "
-        r"protection|\d+ passes), (\d+) pages")
-
-
-def inverse(c):
-    """What is at the end of a page that write number c went to."""
-    return ~c % 2**64 if c > 0 else 0
-
-
-class Dirty:
-    """Where nano's order dirty writes, and whether a copy of it is right."""
-
-    def __init__(self, m):
-        gpa, pages, lanes = m.wait_text(
-            r"^nano: dirty gpa=(\S+) pages=(\d+) lanes=(\d+)").groups()
-        self.gpa, self.pages = int(gpa, 16), int(pages)
-        self.lanes = int(lanes)
-
-    def lane(self, path, n):
-        """[(first word, last word)] of its pages."""
-        with open(path, "rb") as f:
-            f.seek(self.gpa + n * self.pages * PAGE)
-            data = f.read(self.pages * PAGE)
-        return [struct.unpack_from("<Q", data, at) +
-                struct.unpack_from("<Q", data, at + PAGE - 8)
-                for at in range(0, len(data), PAGE)]
-
-    def check_lane(self, path, n):
-        """Of one instant; returns the number of the last write."""
-        words = self.lane(path, n)
-        last = max(first for first, _ in words)
-        for c in range(last - self.pages + 1, last + 1):
-            first, end = words[(c - 1) * STRIDE % self.pages]
-            # It may be in the middle of the last one.
-            ends = [inverse(c)] + [inverse(c - self.pages)] * (c == last)
-            check(first == max(c, 0) and end in ends,
-                  "lane %d: where write %d went is %d, %x; the last one is %d"
-                  % (n, c, first, end, last))
-        return last
-
-    def check(self, path):
-        """All of it; returns the number of the last write."""
-        last = [self.check_lane(path, n) for n in range(self.lanes)]
-        check(max(last) == last[0], "a processor is ahead: %r" % last)
-        return last[0]
-
-
-def writer(t, mib=16, rate=0, vcpus=1, **more):
-    """(monitor, Dirty) of a guest that writes to its memory."""
-    words = "nano.spin" if vcpus > 1 else ""
-    m = t.boot_api("cpus,dirty=%d:%s" % (mib, rate), vcpus=vcpus, words=words,
-                   **more)
-    where = Dirty(m)
-    m.wait_text(WRITTEN)
-    return m, where
-
-
-def writes(m):
-    """How many it has told of."""
-    return max(map(int, re.findall(WRITTEN, m.console(), re.MULTILINE)),
-               default=0)
-
-
-def all_there(m, where):
-    """It has written to every page, more than once."""
-    wait_for(lambda: writes(m) > 2 * where.pages, "two rounds")
-
-
-def goes_on(m):
-    """It still writes, and its memory is as it left it."""
-    before = writes(m)
-    wait_for(lambda: writes(m) > before, "further writes")
-    check("FAIL" not in m.console(), "RAM does not hold its value")
-
-
-def live(m, files, **other):
-    """A live snapshot."""
-    m.api.put("/snapshot/create", files.create_body(live=True, **other))
-
-
-def ending():
-    """What a request may meet when the guest is about to end."""
-    return contextlib.suppress(OSError, monitor.http.client.HTTPException,
-                               Failed)
-
-
-def check_digests(files):
-    """The memory file has those that the state file tells."""
-    done = subprocess.run([CTL, "snapshot", "verify", files.state, files.mem],
-                          check=False, capture_output=True, text=True)
-    check_equal(done.returncode, 0, done.stdout + done.stderr)
-
-
-def told(m):
-    """(pause in us, way, pages) of the last one."""
-    us, way, pages = re.findall(LINE, m.log())[-1]
-    return int(us), way, int(pages)
-
-
-def names(t):
-    """All files of the test, but for those of monitors."""
-    return sorted(n for n in os.listdir(t.folder)
-                  if not n.startswith(("monitor", "config")))
 
 
 def is_of_one_instant(t):
@@ -226,20 +105,6 @@ def restored_shares(t):
         os.rmdir(folder)
 
 
-@contextlib.contextmanager
-def tmpfs(t, size):
-    """A folder in memory."""
-    folder = t.path("memory")
-    os.mkdir(folder)
-    if not tool("mount", "-t", "tmpfs", "-o", "size=" + size, "x", folder):
-        raise Skip("tmpfs: no mount")
-    try:
-        yield folder
-    finally:
-        wait_for(lambda: tool("umount", folder), "umount")
-        os.rmdir(folder)
-
-
 def restored_from_memory(t):
     """memory of a file in memory is protected like the guest's own"""
     with tmpfs(t, "512m") as folder:
@@ -256,12 +121,6 @@ def restored_from_memory(t):
         where.check(again.mem)
         goes_on(m)
         m.kill()
-
-
-def regular(t):
-    """Skip unless the test's folder is on a disk."""
-    if "tmpfs" in os.popen("stat -f -c %%T %s" % t.folder).read():
-        raise Skip("disk: temporary files are in memory")
 
 
 def huge_pages_by_passes(t):
@@ -429,96 +288,6 @@ def repeated_without_growth(t):
     goes_on(m)
 
 
-def drives_and_streams_go_on(t):
-    """drives and vsock streams do not notice live snapshots"""
-    path = t.file("disk", 16 * MIB)
-    ways = ["d32:s4:b16384:rand", "d1:s1:b4096", "d128:s4:b16384"]
-    orders = ["blk=0:%s:%d:16:%s" % (op, seed, way)
-              for seed, way in enumerate(ways) for op in ("write", "verify")]
-    uds = t.path("v.sock")
-    # The second one has devices write to its memory when they resume.
-    for words in "", "nano.noeventidx":
-        m = t.boot_api(",".join(["vsock=listen:%d:1:echo:0" % PORT, *orders]),
-                       [drive(path)], mem=256, words=words,
-                       vsock={"guest_cid": 3, "uds_path": uds})
-        m.wait_text("^nano: vsock cid=3$")
-        taken = live_with_stream(m, Files(t), connect(uds, PORT)[0])
-        taken += live_to_the_end(m, Files(t))
-        check(taken > 2, "%d snapshots" % taken)
-        check_equal(m.console().count("nano: ok blk="), len(orders), "orders")
-        check_pattern(path, len(ways) - 1, range(0, 16 * MIB // 512, 97))
-        check_equal(names(t), ["disk", "snap.mem", "snap.state", "v.sock"],
-                    "files")
-        os.unlink(uds)
-
-
-def live_with_stream(m, files, stream):
-    """As many as a stream there and back takes."""
-    taken = 0
-    both = [threading.Thread(target=send_slowly, args=(stream, 8 * MIB)),
-            threading.Thread(target=check_stream, args=(stream, 8 * MIB))]
-    for thread in both:
-        thread.start()
-    while "nano: ok vsock" not in m.console():
-        live(m, files)
-        taken += 1
-        check("FAIL" not in m.console(), "the stream has failed")
-    for thread in both:
-        thread.join()
-    return taken
-
-
-def live_to_the_end(m, files):
-    """As many as come before the guest is done."""
-    taken = 0
-    while "nano: done" not in m.console() and m.process.poll() is None:
-        with ending():
-            live(m, files)
-            taken += 1
-    m.check_end()
-    return taken
-
-
-def send_slowly(stream, n):
-    """The pattern, for as long as some snapshots take."""
-    for at in range(0, n, PERIOD):
-        stream.sendall(pattern(at, min(PERIOD, n - at)))
-        time.sleep(0.002)
-    stream.shutdown(socket.SHUT_WR)
-
-
-@contextlib.contextmanager
-def without_ring():
-    """Monitors of this have no io_uring."""
-    launcher = os.environ.get("NO_URING", os.path.join(
-        monitor.TOP, "build/tests/no_uring"))
-    if not os.path.exists(launcher):
-        raise Skip("no_uring: not built")
-    monitor.MAYFLY.insert(0, launcher)
-    try:
-        yield
-    finally:
-        monitor.MAYFLY.pop(0)
-
-
-def drives_by_the_helper(t):
-    """where drives need the helper, memory is saved by passes"""
-    path = t.file("disk", 16 * MIB)
-    files = Files(t)
-    with without_ring():
-        m = t.boot_api("blk=0:write:1:16,blk=0:verify:1:16,blk=0:write:2:16,"
-                       "blk=0:verify:2:16", [drive(path)])
-        check(live_to_the_end(m, files) > 0, "no snapshot")
-        check("drives need the helper" in m.log(), "the way is not told")
-        check_pattern(path, 2, range(0, 16 * MIB // 512, 97))
-        m, where = writer(t, 16, 1000, vcpus=2)
-        live(m, files)
-        where.check(files.mem)
-        goes_on(m)
-        m.kill()
-        goes_on(files.load(t))
-
-
 def without_userfaultfd(t):
     """in a jail without /dev/userfaultfd memory is saved by passes"""
     files = Files(t)
@@ -530,54 +299,6 @@ def without_userfaultfd(t):
     check("/dev/userfaultfd cannot be opened" in m.log(), "why it is by passes")
     where.check(files.mem)
     goes_on(m)
-
-
-def guest_that_ends_meanwhile(t):
-    """the end of the guest waits for the files, whole or none"""
-    files = Files(t)
-    for ticks in range(3, 8):
-        m = t.boot_api("touch=32,tick=%d" % ticks)
-        m.wait_text("^nano: tick %d" % (ticks - 2))
-        with ending():
-            live(m, files)
-        m.check_end()
-        left = [n for n in names(t) if n not in ("snap.mem", "snap.state")]
-        check_equal(left, [], "files")
-
-
-def guest_that_ends_in_the_pause(t):
-    """nor is a guest that ends while it is being paused a snapshot"""
-    files = Files(t)
-    m = t.boot_api("tick=20")
-    m.wait_text("^nano: tick 18")
-    # Between the exit that ends the guest and that it is seen.
-    with traced(m, "fc_vcpu 0", "-e", "trace=ioctl", "-e",
-                "inject=ioctl:delay_exit=60000"):
-        m.wait_text("^nano: done\n")
-        with contextlib.suppress(OSError, monitor.http.client.HTTPException):
-            text = m.api.refused("PUT", "/snapshot/create",
-                                 files.create_body(live=True))
-            check_equal(text, "Create snapshot error: The guest has ended.",
-                        "refused")
-        m.check_end()
-    check_equal(names(t), [], "files")
-
-
-def drive_that_hangs(t):
-    """a pause that does not come about fails, and the guest runs on"""
-    with frozen(t) as folder:
-        stuck = os.path.join(folder, "stuck")
-        write(stuck, bytes(16 * MIB))
-        check(tool("fsfreeze", "-f", folder), "fsfreeze")
-        files = Files(t)
-        m = t.boot_api("hello,blk=0:discard:0:8", [drive(stuck)])
-        m.wait_text("^nano: ok hello")
-        time.sleep(0.2)
-        text = m.api.refused("PUT", "/snapshot/create",
-                             files.create_body(live=True))
-        check("Drives did not end their requests within 2 s" in text, text)
-        check_equal(m.api.get("/")["state"], "Running", "state")
-        check_equal(names(t), ["fs", "mnt"], "files")
 
 
 def tells_what_it_did(t):
@@ -603,10 +324,8 @@ TESTS = [
     restored_shares, restored_from_memory, huge_pages_by_passes,
     from_a_server_by_passes, too_quick_is_refused, diff_after_it_is_exact,
     full_disk_lets_it_run, refuses_what_it_is_not_for, repeated_without_growth,
-    drives_and_streams_go_on, drives_by_the_helper, without_userfaultfd,
-    guest_that_ends_meanwhile, guest_that_ends_in_the_pause, drive_that_hangs,
-    tells_what_it_did,
+    without_userfaultfd, tells_what_it_did,
 ]
 
 if __name__ == "__main__":
-    sys.exit(monitor.main(TESTS))
+    sys.exit(monitor.main(TESTS + nano_live_meanwhile.TESTS))

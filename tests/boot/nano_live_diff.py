@@ -12,11 +12,11 @@ import sys
 
 import monitor
 import pager_env
+from live_env import (MIB, PAGE, check_digests, goes_on, live, regular, tmpfs,
+                      told, without_ring, writer, writes)
 from monitor import Skip, check, check_equal, wait_for
 from nano_backing import huge_pages
 from nano_diff import TRACK, check_diff, copy, merge
-from nano_live import (MIB, PAGE, check_digests, goes_on, live, regular, tmpfs,
-                       told, without_ring, writer, writes)
 from nano_snapshot import Files, pause, resume
 
 
