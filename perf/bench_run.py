@@ -16,7 +16,7 @@ from bench_net import GUEST_MAC, GuestNet, GuestVsock, HostNet
 
 MEM_MIB = 128
 DISK_MIB = 64
-SETTLE_S = 0.005        # for what the kernel does after a run's end
+SETTLE_S = 0.05         # the kernel takes a VM down behind the run's end
 
 # (operation, depth, segments, bytes a request): requests a run
 DRIVE_JOBS = {
