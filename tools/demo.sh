@@ -3,9 +3,9 @@
 # usage: tools/demo.sh [nano]
 #
 # Show what the monitor does: start it, configure it with curl over its socket,
-# boot the small guest nano from there and let it use a drive; then the same
-# with Linux ("nano": without that). Each stage's time is beside the floor's:
-# the smallest KVM program that starts the same guest.
+# boot the small guest nano from there and let it use a drive; snapshot it and
+# resume copies; then boot Linux ("nano": without that). Each stage's time is
+# beside the floor's: the smallest KVM program that starts the same guest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -104,6 +104,49 @@ demo_nano() {
 	beside_floor
 }
 
+end_monitor() {
+	exec 3<&-
+	kill "$pid"
+	wait "$pid" || true
+	pid=
+}
+
+# What the guest says about who it is, from now on.
+next_identity() {
+	grep -m 1 -a 'nano: generation' <&3 | tr -d '\r' | sed 's/^/    | /'
+}
+
+demo_snapshot() {
+	local body="\"snapshot_path\":\"$dir/state\"" i ns
+	say "a snapshot of nano with 8 MiB in use, and two copies of it"
+	start_monitor
+	request PUT /machine-config '{"vcpu_count":1,"mem_size_mib":128}'
+	request PUT /boot-source '{"kernel_image_path":"build/guest/nano.elf","boot_args":"nano.run=touch=8,generation=1,flood=1000000000"}'
+	request PUT /actions '{"action_type":"InstanceStart"}'
+	next_identity
+	request PATCH /vm '{"state":"Paused"}'
+	request PUT /snapshot/create "{$body,\"mem_file_path\":\"$dir/mem\"}"
+	end_monitor
+	build/bin/mayflyctl snapshot verify "$dir/state" "$dir/mem" |
+		sed 's/^/    mayflyctl snapshot verify: /'
+	body="$body,\"resume_vm\":true,\"mem_backend\":{\"backend_type\":\"File\",\"backend_path\":\"$dir/mem\"}"
+	for i in 1 2; do
+		start_monitor
+		request PUT /snapshot/load "{$body}"
+		next_identity
+		end_monitor
+	done
+	rm -f "$dir/api.sock"
+	ns=$(build/bin/stopwatch load "$dir/api.sock" "$dir/state" "$dir/mem" \
+		"$mayfly" --api-sock "$dir/api.sock" --log-path "$dir/log")
+	echo "    to the first byte of the resumed guest:"
+	stage $(($(sed 's/.*load_ns=\([0-9]*\).*/\1/' <<<"$ns") / 1000)) \
+		"from the request to load"
+	stage $(($(sed 's/ns=\([0-9]*\).*/\1/' <<<"$ns") / 1000)) "from exec"
+	stage "$(stopwatch build/bin/floor build/guest/nano.elf)" \
+		"the floor: the smallest KVM program boots the guest"
+}
+
 demo_linux() {
 	local args
 	args="console=ttyS0 quiet reboot=k panic=1 $(tools/guest-args.sh)"
@@ -122,6 +165,7 @@ if [ ! -w /dev/kvm ]; then
 	exit 1
 fi
 demo_nano
+demo_snapshot
 if [ "${1:-}" != nano ]; then
 	demo_linux
 fi
