@@ -82,17 +82,6 @@ static int attach(int tree, const char *name, struct err *e)
 	return 0;
 }
 
-/* What is mounted on the host below it arrives in the root alone. */
-static int enter_outer(int outer, struct err *e)
-{
-	if (fchdir(outer) < 0)
-		return err_sys(e, "Failed to chdir into chroot directory");
-	if (mount(NULL, ".", NULL, MS_PRIVATE, NULL) < 0)
-		return err_sys(e, "Failed to change the propagation type to "
-				  "private");
-	return 0;
-}
-
 /* The old root comes to lie on the new one, and is lifted off. */
 static int pivot(struct err *e)
 {
@@ -104,29 +93,24 @@ static int pivot(struct err *e)
 }
 
 /*
- * The namespace's root is the folder above the jail's, and the jail's is
- * mounted in it, with what is mounted below. The kernel lets nobody make a user
- * namespace whose root is not that of its mount namespace: in one, the program
- * would have all capabilities.
+ * The jail's root gets a second mount over the first, and the program stays
+ * below it: the kernel lets nobody make a user namespace whose root is not the
+ * topmost of its mount namespace. In one the program would have all
+ * capabilities.
  */
 static int change_root(const struct jail *j, struct err *e)
 {
-	cleanup_fd int outer = clone_tree(j->id_dir, ".", 0, e);
-	cleanup_fd int tree =
-		outer < 0 ? -1 : clone_tree(j->root, "root", AT_RECURSIVE, e);
-	int ret = tree < 0 ? e->code : attach(outer, ".", e);
+	cleanup_fd int tree = clone_tree(j->root, "root", AT_RECURSIVE, e);
+	cleanup_fd int cover =
+		tree < 0 ? -1 : clone_tree(j->root, "root", AT_RECURSIVE, e);
+	int ret = cover < 0 ? e->code : attach(tree, "root", e);
 
-	if (ret == 0)
-		ret = enter_outer(outer, e);
-	if (ret == 0)
-		ret = attach(tree, "root", e);
-	if (ret == 0)
-		ret = pivot(e);
 	if (ret < 0)
 		return ret;
-	if (fchdir(tree) < 0 || chroot(".") < 0)
+	if (fchdir(tree) < 0)
 		return err_sys(e, "Failed to chdir into chroot directory");
-	return 0;
+	ret = pivot(e);
+	return ret == 0 ? attach(cover, ".", e) : ret;
 }
 
 int ns_enter(struct jail *j, struct err *e)
