@@ -22,6 +22,7 @@ import bench_jail
 import bench_net
 import bench_page
 import bench_run
+from bench_host import exit_code
 from bench_run import (DRIVE_JOBS, LIMITS, Failed, Floor, Monitor, Qemu,
                        drive_measure, limit_per_s)
 from bench_table import cell, print_table, progress, verdict
@@ -221,15 +222,7 @@ def run(args):
 def main():
     """Exit code 77 where there is no KVM, 1 if something did not run."""
     args = parse_args()
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        print("bench: no access to /dev/kvm")
-        return 77
-    try:
-        run(args)
-    except Failed as e:
-        print(f"bench: {e}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(run, args)
 
 
 if __name__ == "__main__":

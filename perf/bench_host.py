@@ -5,6 +5,7 @@ import os
 import re
 import select
 import subprocess
+import sys
 import time
 
 PATIENCE_S = 30
@@ -68,3 +69,16 @@ def figures(*args):
     except subprocess.TimeoutExpired:
         raise Failed(f"{' '.join(args)}: not done in {PATIENCE_S} s") from None
     return parse_figures(done.stdout + done.stderr, args)
+
+
+def exit_code(run, *args):
+    """Of a benchmark: 77 where there is no KVM, 1 if something did not run."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        print("bench: no access to /dev/kvm")
+        return 77
+    try:
+        run(*args)
+    except Failed as e:
+        print(f"bench: {e}", file=sys.stderr)
+        return 1
+    return 0

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from bench_host import PATIENCE_S, running
+from bench_host import PATIENCE_S, exit_code, running
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.append(f"{TOP}/tests/boot")
@@ -145,21 +145,24 @@ def line(name, values):
         MEASURES[name], mid, low, high, max(values), verdict)
 
 
-def main():
+def run(args):
     """Measure and print."""
-    args = argparse.ArgumentParser(description=__doc__)
-    args.add_argument("--build", default=os.path.join(TOP, "build"))
-    args.add_argument("--rounds", type=int, default=20)
-    given = args.parse_args()
-    with tempfile.TemporaryDirectory(prefix="live-") as folder:
-        found, ways = measure(os.path.join(given.build, "bin/mayfly"),
-                              os.path.join(TOP, "build/guest/nano.elf"),
-                              folder, given.rounds)
+    with tempfile.TemporaryDirectory(prefix="live-", dir=args.build) as folder:
+        found, ways = measure(os.path.join(args.build, "bin/mayfly"),
+                              os.path.join(args.build, "guest/nano.elf"),
+                              folder, args.rounds)
     for name, values in found.items():
         print(line(name, values))
     for way in sorted(ways):
         print("by " + way)
-    return 0
+
+
+def main():
+    """Exit code 77 where there is no KVM, 1 if something did not run."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--build", default=os.path.join(TOP, "build"))
+    p.add_argument("--rounds", type=int, default=20)
+    return exit_code(run, p.parse_args())
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import sys
 import tempfile
 import time
 
-from bench_host import PATIENCE_S, Failed, output_until, running
+from bench_host import (PATIENCE_S, Failed, exit_code, output_until,
+                        running)
 from bench_net import unlink
 from bench_table import cell, print_table, progress, verdict
 
@@ -473,15 +474,7 @@ def main():
     p.add_argument("--linux", action="store_true")
     p.add_argument("--no-qemu", action="store_true")
     args = p.parse_args()
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        print("bench: no access to /dev/kvm")
-        return 77
-    try:
-        run(args)
-    except Failed as e:
-        print(f"bench: {e}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(run, args)
 
 
 if __name__ == "__main__":
